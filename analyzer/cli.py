@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line. A command imports its modules when it runs, so that --version and the hook start fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from analyzer import __version__
+from analyzer.errors import DmamigrateError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Move kernel drivers to dma_map_phys() and DMA_ATTR_MMIO: find the calls, trace each address to its origin, "
+    "pair maps with unmaps, propose rewrites, prove them.",
+    epilog="Exit status: 0 nothing to report, 1 findings, 2 the job could not be done.",
+)  # fmt: skip
+model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The bundled model of the DMA API.")
+app.add_typer(model_app, name="model")
+
+
+class Format(StrEnum):
+    """How a report is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LevelName(StrEnum):
+    """The lowest level that is reported."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"dmamigrate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def _split(values: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+
+
+def write(text: str, output: Path | None) -> None:
+    """Write a result to a file, whole or not at all, or to standard output. Raises UsageError if that fails."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, output)
+    except OSError as error:
+        raise UsageError(f"{output}: {error.strerror}; name a file that can be written") from error
+
+
+Paths = Annotated[list[Path] | None, typer.Argument(help="Files and folders; the working folder if none is given.")]
+Tree = Annotated[Path | None, typer.Option("--tree", help="Kernel root, for facts from other files and the version.")]
+Sources = Annotated[list[Path] | None, typer.Option("--sources", help="A table of your own, as in rules/sources.")]
+Target = Annotated[str | None, typer.Option("--target", help="API version that rewrites are for, such as 6.18 or 7.3.")]
+
+
+@app.command()
+def scan(
+    paths: Paths = None,
+    fmt: Annotated[Format, typer.Option("--format", help="How to print the report.")] = Format.TEXT,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the report to this file.")] = None,
+    tree: Tree = None,
+    target: Target = None,
+    select: Annotated[list[str] | None, typer.Option("--select", help="Run only these rules (RULE[,RULE]).")] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave out these rules (RULE[,RULE]).")] = None,
+    level: Annotated[LevelName, typer.Option("--level", help="Report only from this level on.")] = LevelName.NOTE,
+    diff: Annotated[bool, typer.Option("--diff", help="Show each rewrite as a whole diff.")] = False,
+    statistics: Annotated[bool, typer.Option("--statistics", help="Count the findings of each rule.")] = False,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if there are findings.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
+    sources: Sources = None,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Budget of a trace: nested steps.")] = 60,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Budget of a trace: questions in all.")] = 3000,
+    files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 300,
+    callers: Annotated[int, typer.Option("--callers", min=1, help="Budget of a trace: callers of one function.")] = 60,
+) -> None:
+    """Find the calls, trace their addresses, propose rewrites and prove them."""
+    from analyzer import pipeline, rules
+    from analyzer.findings import Level
+    from analyzer.report import json, terminal, text
+    from analyzer.trace import knowledge
+    from analyzer.trace.walk import Budget
+
+    known = rules.select(rules.load(), _split(select), _split(ignore))
+    options = pipeline.Options(
+        paths=tuple(paths or [Path()]), rules=known,
+        knowledge=knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])]),
+        tree=_folder(tree), target=_target(target), level=Level(level), jobs=jobs or os.cpu_count() or 1,
+        budget=Budget(depth, questions, callers, files), version=__version__,
+    )  # fmt: skip
+    with terminal.progress(sys.stderr) as progress:
+        report = pipeline.scan(options, progress)
+    if fmt is Format.JSON:
+        write(json.render(report), output)
+    elif output is not None:
+        write(text.render(report, diff, statistics), output)
+    else:
+        terminal.print_text(text.render(report, diff, statistics), sys.stdout)
+    raise typer.Exit(1 if report.findings and not exit_zero else 0)
+
+
+def _folder(tree: Path | None) -> Path | None:
+    if tree is not None and not tree.is_dir():
+        raise UsageError(f"{tree}: no such folder; --tree takes the root of a kernel tree")
+    return tree
+
+
+def _target(target: str | None) -> str | None:
+    from analyzer.model.versions import release
+
+    if target is not None and release(target) < (6, 18):
+        raise UsageError(f"{target}: dma_map_phys() is new in 6.18; give --target 6.18 or newer")
+    return target
+
+
+@app.command()
+def rules(rule: Annotated[str | None, typer.Argument(help="The rule to explain.")] = None) -> None:
+    """List the rules, or explain one."""
+    from analyzer import rules as rule_files
+    from analyzer.report import explain
+
+    known = rule_files.load()
+    typer.echo(explain.one(rule_files.select(known, (rule,), ())[0]) if rule else explain.listing(known), nl=False)
+
+
+def main() -> NoReturn:
+    """Run the command line; errors of the user are one line on standard error and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except DmamigrateError as error:
+        sys.stderr.write(f"dmamigrate: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("dmamigrate: interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)

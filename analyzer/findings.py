@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The records that go down the line: parse, match, trace, pair, rewrite, verify, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What an address is the address of."""
+
+    PCI_BAR = "pci-bar"
+    P2P = "p2p"
+    MMIO = "mmio"
+    RAM = "ram"
+    DMA_ADDR = "dma-addr"
+    PFNMAP = "pfnmap"
+    UNKNOWN = "unknown"
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LEVELS = tuple(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place: bytes from `start` to `end` (exclusive) of `path`, and the same as lines and columns from 1."""
+
+    path: str
+    start: int
+    end: int
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a trace, from the call back towards the source of its address."""
+
+    path: str
+    line: int
+    column: int
+    text: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an address comes from.
+
+    `certain` holds only when every path was followed to one and the same kind; `gave_up` says where one was not.
+    `shares` counts the paths that end in each kind.
+    """
+
+    kinds: tuple[Kind, ...]
+    certain: bool
+    steps: tuple[Step, ...]
+    gave_up: str | None
+    shares: tuple[tuple[Kind, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A call that belongs to a mapping's life; `role` is unmap, check or sync."""
+
+    role: str
+    span: Span
+    function: str
+    callee: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the bytes from `start` to `end` of `path` by `text`."""
+
+    path: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What a life should become. `status` is proposed, withheld (see `reason`) or none."""
+
+    status: str
+    reason: str | None = None
+    edits: tuple[Edit, ...] = ()
+    diff: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the model says of a rewrite: proved, refuted or unknown."""
+
+    status: str
+    states: int = 0
+    equal: int = 0
+    refined: int = 0
+    counterexample: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to report; `function` encloses the call of `callee`."""
+
+    rule: str
+    level: Level
+    span: Span
+    function: str
+    callee: str
+    message: str
+    fingerprint: str
+    origin: Origin
+    partners: tuple[Partner, ...] = ()
+    rewrite: Rewrite = Rewrite("none")
+    verdict: Verdict = Verdict("unknown", reason="nothing to prove")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file, or a place in one, that could not be judged."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that one scan says. `lines` has the source lines that findings stand on, by (path, line)."""
+
+    version: str
+    root: str
+    tree_version: str | None
+    target: str
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+    files: int
+    parsed: int
+    seconds: float
+    lines: dict[tuple[str, int], str]
+
+
+Json = dict[str, Any]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rules against calls, origins and lives: findings without a rewrite yet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from analyzer.findings import Finding, Kind, Origin, Partner
+from analyzer.lifecycle import Life, Site, span
+from analyzer.rules import Rule
+from analyzer.syntax.expr import Assign, Call, Member, strip, walk
+from analyzer.syntax.functions import Function
+from analyzer.syntax.unit import Unit
+from analyzer.trace.types import Types
+
+
+def fingerprint(rule: str, fn: Function, callee: str, text: str) -> str:
+    """A name for a finding that survives edits elsewhere in the file: no line, no offset."""
+    words = "\0".join((rule, fn.source.path, fn.name, callee, text))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def applies(rule: Rule, origin: Origin) -> bool:
+    """Whether an origin is one that the rule is about; an unknown part counts only where nothing else is known."""
+    known = [kind for kind in origin.kinds if kind is not Kind.UNKNOWN]
+    return any(kind in rule.origins for kind in (known or origin.kinds))
+
+
+def partners(life: Life) -> tuple[Partner, ...]:
+    """The calls that belong to a life, in the order of the source."""
+    sites = sorted((*life.unmaps, *life.checks, *life.syncs), key=lambda site: site.key)
+    return tuple(_partner(site) for site in sites)
+
+
+def _partner(site: Site) -> Partner:
+    callee = site.call.parts[0]
+    return Partner(site.api.role, span(site.fn.source, callee.start, callee.end), site.fn.name, site.call.name)
+
+
+def by_origin(rules: Iterable[Rule], life: Life, origins: dict[str, Origin]) -> Iterator[tuple[Rule, Finding]]:
+    """The findings of the rules that ask where an argument of the map call comes from."""
+    site = life.map
+    for rule in rules:
+        origin = origins.get(rule.argument)
+        if site.call.name not in rule.callee or origin is None or not applies(rule, origin):
+            continue
+        yield rule, _finding(rule, site, origin, partners(life))
+
+
+def orphan(rule: Rule, site: Site, origin: Origin) -> Finding:
+    """An unmap whose map was not found."""
+    return _finding(rule, site, origin, ())
+
+
+def _finding(rule: Rule, site: Site, origin: Origin, who: tuple[Partner, ...]) -> Finding:
+    callee = site.call.parts[0]
+    texts = {role: site.text(role) for role in site.api.roles}
+    message = rule.message.format(gave_up=origin.gave_up or "the paths disagree", **texts)
+    if not origin.certain and len(origin.kinds) > 1:
+        shares = ", ".join(f"{kind} on {count}" for kind, count in origin.shares)
+        message += f" (not certain: of the paths to it, {shares})"
+    call = site.fn.source.text(site.call.start, site.call.end)
+    return Finding(
+        rule.id, rule.level, span(site.fn.source, callee.start, callee.end), site.fn.name, site.call.name, message,
+        fingerprint(rule.id, site.fn, site.call.name, call), origin, who,
+    )  # fmt: skip
+
+
+def dma_address_stores(unit: Unit, types: Types) -> Iterator[tuple[Function, int, Assign]]:
+    """The assignments of one file to the DMA address of a scatterlist entry."""
+    seen: set[int] = set()
+    for word in (b"sg_dma_address", b"dma_address"):
+        at = unit.source.blanked.find(word)
+        while at >= 0:
+            item = unit.item_at(at)
+            at = unit.source.blanked.find(word, at + 1)
+            if item is None or item.kind != "function" or item.head in seen:
+                continue
+            seen.add(item.head)
+            fn = unit.function(item)
+            for index, node in enumerate(fn.nodes):
+                for expr in walk(node.expr) if node.expr is not None else ():
+                    if isinstance(expr, Assign) and expr.op == "=" and _is_dma_address(expr, fn, unit, types):
+                        yield fn, index, expr
+
+
+def _is_dma_address(store: Assign, fn: Function, unit: Unit, types: Types) -> bool:
+    target = strip(store.parts[0])
+    if isinstance(target, Call):
+        return target.name == "sg_dma_address"
+    if not isinstance(target, Member) or target.field != "dma_address":
+        return False
+    found = types.member(target, fn, unit)
+    return found is not None and found[0] == "scatterlist"
+
+
+def stored(rule: Rule, fn: Function, store: Assign, origin: Origin) -> Finding:
+    """A value stored where a DMA address belongs."""
+    value = store.parts[1]
+    text = fn.source.text(value.start, value.end)
+    return Finding(
+        rule.id, rule.level, span(fn.source, value.start, value.end), fn.name, "sg_dma_address",
+        rule.message.format(value=text), fingerprint(rule.id, fn, "sg_dma_address", text), origin,
+    )  # fmt: skip

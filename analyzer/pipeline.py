@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The stages in order: parse, match, trace, pair, rewrite, verify. The one place that knows them all."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analyzer import lifecycle, match
+from analyzer.errors import UsageError
+from analyzer.findings import Finding, Kind, Level, Origin, Report, Rewrite, Skipped, Verdict
+from analyzer.lifecycle import Life
+from analyzer.model.refine import verify
+from analyzer.rewrite.propose import propose
+from analyzer.rules import Rule
+from analyzer.syntax import prefilter
+from analyzer.trace.knowledge import Knowledge
+from analyzer.trace.tree import Tree
+from analyzer.trace.walk import Budget, Tracer
+
+_ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a scan is asked to do."""
+
+    paths: tuple[Path, ...]
+    rules: tuple[Rule, ...]
+    knowledge: Knowledge
+    tree: Path | None = None
+    target: str | None = None
+    level: Level = Level.NOTE
+    jobs: int = 1
+    budget: Budget = Budget()
+    version: str = "0"
+
+
+Progress = Callable[[int, int], None]
+
+
+def find_tree(paths: Iterable[Path]) -> Path:
+    """The kernel root above the first path; the folder itself, or the working folder, where there is none."""
+    first = next(iter(paths), Path()).resolve()
+    start = first if first.is_dir() else first.parent
+    for folder in (start, *start.parents):
+        if (folder / "MAINTAINERS").is_file() and (folder / "Kbuild").is_file():
+            return folder
+    return start
+
+
+def tree_version(root: Path) -> str | None:
+    """The version that the kernel's Makefile states, such as "7.3"; None if there is none."""
+    try:
+        text = (root / "Makefile").read_text("utf-8", "replace")[:2000]
+    except OSError:
+        return None
+    found = [re.search(rf"^{name}\s*=\s*(\d+)", text, re.MULTILINE) for name in ("VERSION", "PATCHLEVEL")]
+    return ".".join(m.group(1) for m in found if m) if all(found) else None
+
+
+def default_target(root: Path, version: str | None) -> str:
+    """The tree's own version if it has dma_map_phys(), else the first that does."""
+    header = root / "include/linux/dma-mapping.h"
+    try:
+        has_phys = "dma_map_phys" in header.read_text("utf-8", "replace")
+    except OSError:
+        has_phys = False
+    return version if has_phys and version else "6.18"
+
+
+def words(rules: Iterable[Rule]) -> tuple[str, ...]:
+    """The identifiers without which no rule can find anything in a file."""
+    result: set[str] = set()
+    for rule in rules:
+        result |= set(rule.callee)
+        if rule.analysis == "unmap-orphan":
+            result |= set(lifecycle.UNMAPS)
+        elif rule.analysis == "bar-as-dma-addr":
+            result |= {"sg_dma_address", "dma_address"}
+    return tuple(sorted(result))
+
+
+def scan(options: Options, progress: Progress | None = None) -> Report:
+    """Run a scan. Raises UsageError for a path that does not exist or a folder without C files."""
+    started = time.monotonic()
+    root = (options.tree or find_tree(options.paths)).resolve()
+    version = tree_version(root)
+    target = options.target or default_target(root, version)
+    files = list(prefilter.c_files(options.paths))
+    if not files:
+        raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
+    found, unreadable = prefilter.holding(files, words(options.rules), options.jobs)
+    relative = [_relative(path, root) for path in found]
+    skipped = [Skipped(_relative(path, root), reason) for path, reason in unreadable]
+    work = _Work(root, options.rules, options.knowledge, options.budget, target)
+    groups = _modules(Tree(root), relative)
+    findings: list[Finding] = []
+    done = 0
+    for result in _run(work, groups, options.jobs):
+        findings += result.findings
+        skipped += result.skipped
+        done += 1
+        if progress is not None:
+            progress(done, len(groups))
+    wanted = set(relative)
+    kept = [f for f in findings if f.span.path in wanted and _ORDER[f.level] >= _ORDER[options.level]]
+    ordered = tuple(sorted(_numbered(kept), key=lambda f: (f.span.path, f.span.line, f.span.column, f.rule)))
+    return Report(
+        options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
+        len(files), len(relative), time.monotonic() - started, _lines(root, ordered),
+    )  # fmt: skip
+
+
+def _relative(path: str, root: Path) -> str:
+    absolute = os.path.realpath(path)
+    inside = os.path.relpath(absolute, root)
+    return absolute if inside.startswith("..") else inside.replace(os.sep, "/")
+
+
+def _modules(tree: Tree, files: Iterable[str]) -> list[tuple[str, ...]]:
+    """The files in groups that are judged together: by module."""
+    groups: dict[str, list[str]] = {}
+    for path in files:
+        groups.setdefault(tree.module(path), []).append(path)
+    return [tuple(group) for _, group in sorted(groups.items())]
+
+
+def _numbered(findings: Iterable[Finding]) -> list[Finding]:
+    """Tell findings with one fingerprint apart by their order."""
+    seen: dict[str, int] = {}
+    result: list[Finding] = []
+    for finding in sorted(findings, key=lambda f: (f.span.path, f.span.start, f.rule)):
+        count = seen[finding.fingerprint] = seen.get(finding.fingerprint, 0) + 1
+        result.append(finding if count == 1 else replace(finding, fingerprint=f"{finding.fingerprint}-{count}"))
+    return result
+
+
+def _lines(root: Path, findings: Iterable[Finding]) -> dict[tuple[str, int], str]:
+    """The source lines that the findings stand on."""
+    tree = Tree(root)
+    result: dict[tuple[str, int], str] = {}
+    for finding in findings:
+        unit = tree.unit(finding.span.path)
+        if unit is not None:
+            result[finding.span.path, finding.span.line] = unit.source.line_text(finding.span.line)
+    return result
+
+
+@dataclass(frozen=True)
+class _Result:
+    findings: list[Finding]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Judges one module after the other; a process of its own may do so."""
+
+    root: Path
+    rules: tuple[Rule, ...]
+    knowledge: Knowledge
+    budget: Budget
+    target: str
+
+    def tracer(self) -> Tracer:
+        return Tracer(Tree(self.root), self.knowledge, self.budget)
+
+    def module(self, tracer: Tracer, files: tuple[str, ...]) -> _Result:
+        """All findings of the module that holds `files`."""
+        tree = tracer.tree
+        folder = tree.module(files[0])
+        skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
+        near = {p for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for p in tree.search(name, folder)} if tree.is_driver_folder(folder) else set()
+        pairs = lifecycle.lives(tree, tracer, sorted({*files, *near}))
+        skipped += [s for s in pairs.skipped if s.path.rpartition(":")[0] in files]
+        here = set(files)
+        findings = self._lives(tracer, pairs, here)
+        for rule in self.rules:
+            if rule.analysis == "unmap-orphan":
+                findings += [match.orphan(rule, site, origin) for site, origin in pairs.orphans if site.key[0] in here]
+            elif rule.analysis == "bar-as-dma-addr":
+                findings += self._stores(tracer, rule, files)
+        return _Result(findings, skipped)
+
+    def _lives(self, tracer: Tracer, pairs: lifecycle.Lives, files: set[str]) -> list[Finding]:
+        findings: list[Finding] = []
+        orphan = pairs.orphans[0][0] if pairs.orphans else None
+        for life in pairs.lives:
+            if life.map.key[0] not in files:
+                continue
+            origins: dict[str, Origin] = {}
+            argument = life.map.argument("phys")
+            if argument is not None:
+                origins["phys"] = tracer.origin(life.map.fn, life.map.node, argument)
+            for rule, finding in match.by_origin(self.rules, life, origins):
+                findings.append(self._with_rewrite(rule, finding, life, pairs.lives, orphan))
+        return findings
+
+    def _with_rewrite(
+        self, rule: Rule, finding: Finding, life: Life, lives: tuple[Life, ...], orphan: lifecycle.Site | None
+    ) -> Finding:
+        if rule.withheld is not None:
+            return replace(finding, rewrite=Rewrite("withheld", rule.withheld))
+        if not rule.templates:
+            return finding
+        if Kind.RAM in finding.origin.kinds or Kind.DMA_ADDR in finding.origin.kinds:
+            reason = "on some paths the address is no device memory"
+            return replace(finding, rewrite=Rewrite("withheld", reason))
+        rewrite = propose(life, _sharing(life, lives), rule.templates, orphan)
+        if rewrite.status != "proposed":
+            return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))
+        kinds = tuple(finding.origin.kinds)
+        verdict = verify(rule.templates, kinds, life.map.text("attrs"), life.map.text("dir"), bool(life.unmaps), self.target)
+        return replace(finding, rewrite=rewrite, verdict=verdict)
+
+    @staticmethod
+    def _stores(tracer: Tracer, rule: Rule, files: tuple[str, ...]) -> list[Finding]:
+        findings: list[Finding] = []
+        for path in files:
+            unit = tracer.tree.unit(path)
+            for fn, node, store in match.dma_address_stores(unit, tracer.types) if unit is not None else ():
+                origin = tracer.origin(fn, node, store.parts[1])
+                if match.applies(rule, origin):
+                    withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
+                    findings.append(replace(match.stored(rule, fn, store, origin), rewrite=withheld))
+        return findings
+
+
+def _sharing(life: Life, lives: tuple[Life, ...]) -> list[Life]:
+    """The lives that share an unmap with `life`, directly or through another one: they change together."""
+    group = [life]
+    ends = {site.key for site in life.unmaps}
+    grown = True
+    while grown:
+        grown = False
+        for other in lives:
+            if other not in group and ends & {site.key for site in other.unmaps}:
+                group.append(other)
+                ends |= {site.key for site in other.unmaps}
+                grown = True
+    return group
+
+
+def _judge(work: _Work, groups: list[tuple[str, ...]]) -> list[_Result]:
+    tracer = work.tracer()
+    return [work.module(tracer, files) for files in groups]
+
+
+def _run(work: _Work, groups: list[tuple[str, ...]], jobs: int) -> Iterable[_Result]:
+    if jobs <= 1 or len(groups) < 2:
+        tracer = work.tracer()
+        for files in groups:
+            yield work.module(tracer, files)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        for results in pool.map(_judge, [work] * len(groups), [[files] for files in groups]):
+            yield from results

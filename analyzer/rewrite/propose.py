@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a life should become: the templates of a rule applied to its map and to all of its unmaps, or to none."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from analyzer.findings import Edit, Rewrite
+from analyzer.lifecycle import Life, Site
+from analyzer.rewrite.layout import NewCall, apply, rewrite
+from analyzer.rules import Template
+from analyzer.syntax.expr import Conditional, Constant, Expr, walk
+from analyzer.syntax.source import Source
+
+_DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
+_OLDER = re.compile(rb"LINUX_VERSION_CODE\s*(<=?|>=?)\s*KERNEL_VERSION\s*\(\s*(\d+)\s*,\s*(\d+)")
+_FIRST = (6, 18)
+
+
+def attributes(source: Source, argument: Expr | None, wanted: str) -> str:
+    """The attribute argument as the template wants it: `0 | X` is X, and a flag that is there is not added again."""
+    flag = wanted.partition("|")[2].strip()
+    if argument is None or not flag:
+        return flag or "0"
+    text = source.data[argument.start : argument.end].decode("utf-8", "surrogateescape")
+    if isinstance(argument, Constant) and argument.text.rstrip("uUlL") == "0":
+        return flag
+    if any(getattr(part, "text", "") == flag for part in walk(argument)):
+        return text
+    return f"({text}) | {flag}" if isinstance(argument, Conditional) else f"{text} | {flag}"
+
+
+def new_call(site: Site, template: Template) -> NewCall:
+    """`site` as the template's right side."""
+    arguments: list[int | str] = []
+    for position, wanted in enumerate(template.after_arguments):
+        role = wanted.partition("|")[0].strip()
+        old = template.before_roles.index(role) if role in template.before_roles else position
+        argument = site.call.args[old] if old < len(site.call.args) else None
+        if "|" in wanted:
+            text = attributes(site.fn.source, argument, wanted)
+            same = argument is not None and text.encode() == site.fn.source.data[argument.start : argument.end]
+            arguments.append(old if same else text)
+        else:
+            arguments.append(old)
+    return NewCall(template.after, tuple(arguments))
+
+
+def only_for_older_kernels(source: Source, offset: int) -> bool:
+    """Whether the byte at `offset` stands in an #if arm that only kernels without dma_map_phys() compile."""
+    arms: list[bool] = []
+    conditions: list[bytes] = []
+    for match in _DIRECTIVE.finditer(source.blanked, 0, offset):
+        word, rest = match.group(1), match.group(2)
+        if word.startswith(b"if"):
+            conditions.append(b"!defined" + rest if word == b"ifndef" else rest)
+            arms.append(_says_older(conditions[-1], True))
+        elif word in (b"else", b"elif") and arms:
+            arms[-1] = _says_older(conditions[-1], False) or (word == b"elif" and _says_older(rest, True))
+        elif word == b"endif" and arms:
+            arms.pop()
+            conditions.pop()
+    return any(arms)
+
+
+def _says_older(condition: bytes, holds: bool) -> bool:
+    if version := _OLDER.search(condition):
+        older_if_true = version.group(1).startswith(b"<")
+        release = (int(version.group(2)), int(version.group(3)))
+        return older_if_true == holds and (release <= _FIRST if older_if_true else release >= (0, 0) and release <= _FIRST)
+    if b"DMA_ATTR_MMIO" in condition or b"HAVE_DMA_MAP_PHYS" in condition.upper():
+        return (b"!" in condition) == holds
+    return False
+
+
+def diff(path: str, before: bytes, after: bytes) -> str:
+    """A unified diff of one file."""
+    old = before.decode("utf-8", "surrogateescape").splitlines(keepends=True)
+    new = after.decode("utf-8", "surrogateescape").splitlines(keepends=True)
+    lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], orphan: Site | None) -> Rewrite:
+    """The rewrite of `life` and of every life that shares an unmap with it.
+
+    `orphan` is an unmap of the same module whose map was not found: it may be this life's.
+    """
+    by_name = {template.before: template for template in templates}
+    sites: dict[tuple[str, int], Site] = {}
+    for member in group:
+        sites |= {site.key: site for site in (member.map, *member.unmaps)}
+    edits: list[Edit] = []
+    for site in sites.values():
+        template = by_name.get(site.call.name)
+        where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
+        if template is None:
+            return Rewrite("withheld", f"{where}: {site.call.name}() also ends this mapping and has no rewrite")
+        if len(site.call.args) != len(template.before_roles):
+            return Rewrite("withheld", f"{where}: {site.call.name}() has {len(site.call.args)} arguments")
+        if only_for_older_kernels(site.fn.source, site.call.start):
+            return Rewrite("withheld", f"{where}: only kernels without dma_map_phys() compile this call")
+        edits += rewrite(site.fn.source, site.call, new_call(site, template))
+    if not life.unmaps and orphan is not None:
+        where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
+        return Rewrite("withheld", f"no unmap was found, and {orphan.call.name}() at {where} may be it")
+    text = ""
+    sources = {site.fn.source.path: site.fn.source for site in sites.values()}
+    for path in sorted(sources):
+        mine = tuple(edit for edit in edits if edit.path == path)
+        text += diff(path, sources[path].data, apply(sources[path].data, mine))
+    ordered = tuple(sorted(edits, key=lambda edit: (edit.path, edit.start)))
+    return Rewrite("proposed", None, ordered, text)

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The files a question may need, opened on demand and nearest first."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from analyzer.errors import SourceError
+from analyzer.syntax.functions import CType, Function
+from analyzer.syntax.items import Item
+from analyzer.syntax.source import Source, read
+from analyzer.syntax.unit import Unit
+
+# Generated register headers; nothing that an address is traced through is defined there.
+_LARGEST = 2_000_000
+_LARGEST_HEADER = 200_000
+_SUFFIXES = (".c", ".h")
+# Folders that hold many unrelated modules, too many to be searched for the sake of one.
+_MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs", "tools", "samples", "Documentation"})
+# What a call may resolve to when it is not a driver's own: never searched, the tables speak for it.
+_HEADER_ROOTS = ("include", "arch/x86/include")
+
+
+class Tree:
+    """The files below `root`; paths are relative to it, with forward slashes."""
+
+    def __init__(self, root: Path, overlay: dict[str, bytes] | None = None) -> None:
+        self.root = root
+        self._overlay = overlay or {}
+        self._units: dict[str, Unit | None] = {}
+        self._data: dict[str, bytes] = {}
+        self._folders: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._search = cache(self._search_uncached)
+        self._module = cache(self._module_uncached)
+        self._struct = cache(self._struct_uncached)
+        self._find_functions = cache(self._find_functions_uncached)
+        self.opened = 0
+
+    # files
+
+    def unit(self, path: str) -> Unit | None:
+        """The file at `path` taken apart, None if it cannot be read."""
+        if path not in self._units:
+            self._units[path] = self._open(path)
+        return self._units[path]
+
+    def _open(self, path: str) -> Unit | None:
+        self.opened += 1
+        if path in self._overlay:
+            return Unit(Source(path, self._overlay[path]))
+        try:
+            return Unit(read(self.root / path, path))
+        except SourceError:
+            return None
+
+    def _bytes(self, path: str) -> bytes:
+        if path not in self._data and path.endswith(".h") and (self.root / path).stat().st_size > _LARGEST_HEADER:
+            self._data[path] = b""
+        if path not in self._data:
+            if path in self._overlay:
+                self._data[path] = self._overlay[path]
+            else:
+                try:
+                    with open(self.root / path, "rb") as file:
+                        self._data[path] = file.read(_LARGEST)
+                except OSError:
+                    self._data[path] = b""
+        return self._data[path]
+
+    def _folder(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The C files and the subfolders of a folder, sorted."""
+        if folder not in self._folders:
+            files: list[str] = []
+            folders: list[str] = []
+            prefix = f"{folder}/" if folder else ""
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    for entry in entries:
+                        if entry.name.endswith(_SUFFIXES) and entry.is_file():
+                            files.append(prefix + entry.name)
+                        elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                            folders.append(prefix + entry.name)
+            except OSError:
+                pass
+            files += [p for p in self._overlay if str(PurePosixPath(p).parent) in (folder, folder or ".") and p not in files]
+            self._folders[folder] = (tuple(sorted(files)), tuple(sorted(folders)))
+        return self._folders[folder]
+
+    def below(self, folder: str, limit: int = 1500) -> Iterator[str]:
+        """The C files of `folder` and, breadth first, of the folders below it, `limit` at most."""
+        queue = [folder]
+        while queue:
+            current = queue.pop(0)
+            files, folders = self._folder(current)
+            for file in files:
+                if limit <= 0:
+                    return
+                limit -= 1
+                yield file
+            queue += folders
+
+    def search(self, word: str, folder: str) -> tuple[str, ...]:
+        """The C files below `folder` that hold `word` as a whole identifier."""
+        return self._search(word, folder)
+
+    def _search_uncached(self, word: str, folder: str) -> tuple[str, ...]:
+        needle = word.encode()
+        whole = re.compile(rb"\b" + re.escape(needle) + rb"\b")
+        return tuple(
+            path for path in self.below(folder, 4000) if needle in (data := self._bytes(path)) and whole.search(data)
+        )
+
+    # scopes
+
+    def module(self, path: str) -> str:
+        """The folder whose files are built into one module, or a family of them, with `path`.
+
+        Makefiles tell: a folder that builds nothing itself belongs to its parent, and so do siblings that are
+        reached with "../".
+        """
+        return self._module(path.rpartition("/")[0])
+
+    def _module_uncached(self, folder: str) -> str:
+        while True:
+            parent = folder.rpartition("/")[0]
+            makefile = next((t for n in ("Makefile", "Kbuild") if (t := self._text(f"{folder}/{n}")) is not None), None)
+            builds = makefile is not None and re.search(r"^\s*obj-", makefile, re.MULTILINE) is not None
+            siblings = builds and makefile is not None and re.search(r"\.\./\w|/\.\.\s*$", makefile, re.MULTILINE) is not None
+            if not folder or not self.is_driver_folder(parent) or (builds and not siblings):
+                return folder
+            if (makefile is None or siblings) and not self._has_makefile(parent) and not siblings:
+                return folder
+            folder = parent
+            if siblings:
+                return folder
+
+    def _has_makefile(self, folder: str) -> bool:
+        return any((self.root / folder / name).exists() for name in ("Makefile", "Kbuild"))
+
+    def _text(self, path: str) -> str | None:
+        try:
+            return (self.root / path).read_text("utf-8", "replace")
+        except OSError:
+            return None
+
+    @staticmethod
+    def common(first: str, second: str) -> str:
+        """The deepest folder that holds both folders."""
+        parts: list[str] = []
+        for a, b in zip(first.split("/"), second.split("/"), strict=False):
+            if a != b:
+                break
+            parts.append(a)
+        return "/".join(parts)
+
+    def is_driver_folder(self, folder: str) -> bool:
+        """Whether `folder` may be searched whole for what one driver does: not drivers/ or include/ itself."""
+        if not (self.root / "MAINTAINERS").exists():
+            return True
+        return folder not in _MANY_MODULES and not folder.startswith("include/")
+
+    # headers
+
+    def headers(self, unit: Unit) -> Iterator[Unit]:
+        """The headers that `unit` includes, directly or through one of the driver's own headers."""
+        seen: set[str] = {unit.source.path}
+        queue: list[tuple[Unit, int]] = [(unit, 0)]
+        while queue:
+            current, depth = queue.pop(0)
+            for name, quoted in current.includes:
+                path = self.resolve_include(current.source.path, name, quoted)
+                if path is None or path in seen:
+                    continue
+                seen.add(path)
+                header = self.unit(path)
+                if header is None:
+                    continue
+                yield header
+                own = not path.startswith(("include/", "arch/"))
+                if depth < (4 if own else 1):
+                    queue.append((header, depth + 1))
+
+    def resolve_include(self, includer: str, name: str, quoted: bool) -> str | None:
+        """The path of an included header, None if it is not in the tree."""
+        return self._resolve_include(str(PurePosixPath(includer).parent), name, quoted)
+
+    def _resolve_include(self, folder: str, name: str, quoted: bool) -> str | None:
+        candidates: list[str] = []
+        if quoted:
+            candidates.append(os.path.normpath(f"{folder}/{name}"))
+            # -I $(src)/.. and the like
+            parent = str(PurePosixPath(folder).parent)
+            candidates += [os.path.normpath(f"{parent}/{name}"), os.path.normpath(f"{folder}/include/{name}"), os.path.normpath(f"{parent}/include/{name}")]
+        candidates += [f"{root}/{name}" for root in (*_HEADER_ROOTS, "include/uapi")]
+        for candidate in candidates:
+            files, _ = self._folder(str(PurePosixPath(candidate).parent).removeprefix("."))
+            if candidate in files:
+                return candidate
+        return None
+
+    # definitions
+
+    def functions(self, name: str, unit: Unit) -> tuple[Function, ...]:
+        """The definitions of function `name` as seen from `unit`: its own, its headers', the driver's."""
+        return self._find_functions(name, unit.source.path)
+
+    def _find_functions_uncached(self, name: str, path: str) -> tuple[Function, ...]:
+        unit = self.unit(path)
+        if unit is None:
+            return ()
+        if own := unit.functions(name):
+            return tuple(own)
+        if macro := unit.macro(name):
+            return (macro,)
+        needle = name.encode()
+        for header in self.headers(unit):
+            if needle not in header.source.data:
+                continue
+            if found := header.functions(name):
+                return tuple(found)
+            if macro := header.macro(name):
+                return (macro,)
+        folder = self.module(path)
+        while self.is_driver_folder(folder):
+            for other in self.search(name, folder):
+                candidate = self.unit(other)
+                if candidate is None or not other.endswith(".c"):
+                    continue
+                items = [i for i in candidate.named("function", name) if b"static" not in candidate.source.code[i.head : i.params].split()]
+                if items:
+                    return tuple(candidate.function(item) for item in items)
+            if "/" not in folder:
+                break
+            folder = folder.rpartition("/")[0]
+            if folder in _MANY_MODULES or folder.count("/") < 1 or sum(1 for _ in self.below(folder, 700)) >= 700:
+                break
+        return ()
+
+    def macro(self, name: str, unit: Unit) -> Function | None:
+        """The object-like or function-like #define of `name` that `unit` sees."""
+        found = self.functions(name, unit)
+        return found[0] if found and found[0].macro else None
+
+    def struct(self, tag: str, unit: Unit) -> tuple[dict[str, CType], str] | None:
+        """The members of struct or union `tag` as `unit` sees it, and the path of the file that defines it."""
+        return self._struct(tag, unit.source.path)
+
+    def _struct_uncached(self, tag: str, path: str) -> tuple[dict[str, CType], str] | None:
+        unit = self.unit(path)
+        if unit is None:
+            return None
+        needle = re.compile(rb"\b(?:struct|union)\s+" + re.escape(tag.encode()) + rb"\s*\{")
+        if needle.search(unit.source.data) and (fields := unit.fields(tag)) is not None:
+            return fields, path
+        for header in self.headers(unit):
+            if needle.search(header.source.data) and (fields := header.fields(tag)) is not None:
+                return fields, header.source.path
+        folder = self.module(path)
+        for other in self.search(tag, folder) if self.is_driver_folder(folder) else ():
+            candidate = self.unit(other)
+            if candidate is not None and needle.search(candidate.source.data):
+                fields = candidate.fields(tag)
+                if fields is not None:
+                    return fields, other
+        return None
+
+    def struct_home(self, tag: str, unit: Unit) -> str:
+        """The path of the file that defines struct `tag` as `unit` sees it, "" if none does."""
+        found = self.struct(tag.partition("::")[0], unit)
+        return found[1] if found else ""
+
+    def scope(self, defined: str, used: str) -> str | None:
+        """The folder in which everything that sees a definition lies, None if that is too wide to search."""
+        folder = self.common(self.module(defined), self.module(used))
+        if defined.startswith("include/"):
+            return None
+        return folder if self.is_driver_folder(folder) else None
+
+    def items_with(self, unit: Unit, pattern: re.Pattern[bytes]) -> Iterator[tuple[Item | None, int]]:
+        """The places in `unit` that match, each with the top-level item that holds it."""
+        for match in pattern.finditer(unit.source.blanked):
+            yield unit.item_at(match.start()), match.start()

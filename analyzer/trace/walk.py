@@ -1,0 +1,718 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The backward walk from a value to the sources of the address in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from analyzer.findings import Kind, Origin, Step
+from analyzer.syntax.expr import (
+    Assign,
+    Binary,
+    Call,
+    Cast,
+    Conditional,
+    Constant,
+    Expr,
+    Index,
+    Initializer,
+    Member,
+    Name,
+    Statements,
+    Unary,
+    path_of,
+    strip,
+    walk,
+)
+from analyzer.syntax.functions import CType, Function
+from analyzer.syntax.unit import Unit
+from analyzer.trace.knowledge import OBJECT, RETURN, Knowledge, Meaning
+from analyzer.trace.reach import Definition, reaching, root_of, substitute
+from analyzer.trace.stores import Store, Stores
+from analyzer.trace.tree import Tree
+from analyzer.trace.types import Types, struct_tag
+
+_EXIT = 1
+_COMPARISONS = frozenset({"==", "!=", "<", ">", "<=", ">=", "&&", "||", "%", "^"})
+_SMALL = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Where a trace gives up: nested questions, questions in all, callers of one function, files opened."""
+
+    depth: int = 60
+    questions: int = 3000
+    callers: int = 60
+    files: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The call through which a callee was entered on the way back."""
+
+    fn: Function
+    node: int
+    call: Call
+    parent: Frame | None
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Where one path ends: a kind (None for a number that is no address), why it is unknown, and the way there."""
+
+    kind: Kind | None
+    reason: str | None = None
+    steps: tuple[Step, ...] = ()
+    count: int = 1
+    # for a DMA address: the file and offset of the call that made it
+    site: tuple[str, int] | None = None
+
+
+Leaves = tuple[Leaf, ...]
+_NUMBER: Leaves = (Leaf(None),)
+
+
+def _unknown(reason: str) -> Leaves:
+    return (Leaf(Kind.UNKNOWN, reason),)
+
+
+def _merge(groups: Iterable[Leaves]) -> Leaves:
+    """All leaves, one for each kind and reason, with the shortest way there."""
+    best: dict[tuple[object, ...], Leaf] = {}
+    for leaf in (leaf for group in groups for leaf in group):
+        key = (leaf.kind, leaf.reason, leaf.site)
+        old = best.get(key)
+        if old is None:
+            best[key] = leaf
+        else:
+            shorter = leaf if len(leaf.steps) < len(old.steps) else old
+            best[key] = replace(shorter, count=old.count + leaf.count)
+    return tuple(best.values())
+
+
+def _is_address(leaves: Leaves) -> bool:
+    return any(leaf.kind not in (None, Kind.UNKNOWN) for leaf in leaves)
+
+
+def _is_number(leaves: Leaves) -> bool:
+    return bool(leaves) and all(leaf.kind is None for leaf in leaves)
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(re.sub(r"[uUlL]+\Z", "", text), 0)
+    except ValueError:
+        return None
+
+
+class Tracer:
+    """Answers where values come from, for one tree and one set of tables."""
+
+    def __init__(self, tree: Tree, knowledge: Knowledge, budget: Budget | None = None) -> None:
+        self.tree = tree
+        self.types = Types(tree)
+        self._knowledge = knowledge
+        self._budget = budget or Budget()
+        self._stores = Stores(tree, self.types, knowledge.aliases)
+        self._active: set[tuple[object, ...]] = set()
+        self._cuts = 0
+        self._questions = 0
+        self._opened = 0
+        self._memo: dict[tuple[object, ...], Leaves] = {}
+
+    def origin(self, fn: Function, node: int, expr: Expr) -> Origin:
+        """Where the value of `expr`, evaluated at `node` of `fn`, comes from."""
+        self._questions = 0
+        self._opened = self.tree.opened
+        self._active.clear()
+        leaves = self._value(fn, node, expr, None, 0)
+        return _origin((self._step(fn, expr, "the address in question"),), leaves)
+
+    def sites(self, fn: Function, node: int, expr: Expr) -> tuple[Origin, frozenset[tuple[str, int]]]:
+        """Where a DMA address comes from, and the calls (file, byte offset) that made it."""
+        self._questions = 0
+        self._opened = self.tree.opened
+        self._active.clear()
+        leaves = self._value(fn, node, expr, None, 0)
+        step = self._step(fn, expr, "the handle in question")
+        return _origin((step,), leaves), frozenset(leaf.site for leaf in leaves if leaf.site)
+
+    # helpers
+
+    def _unit(self, fn: Function) -> Unit:
+        unit = self.tree.unit(fn.source.path)
+        assert unit is not None, "a function's own file was read to find it"
+        return unit
+
+    @staticmethod
+    def _step(fn: Function, expr: Expr, note: str) -> Step:
+        source = fn.source
+        start, end = max(expr.start, 0), max(expr.end, 0)
+        text = source.text(start, end)
+        return Step(source.path, source.line(start), source.column(start), text if len(text) < 160 else text[:157] + "...", note)
+
+    def _via(self, fn: Function, expr: Expr, note: str, leaves: Leaves) -> Leaves:
+        step = self._step(fn, expr, note)
+        return tuple(replace(leaf, steps=(step, *leaf.steps)) for leaf in leaves)
+
+    def _guarded(self, key: tuple[object, ...], depth: int, ask: Callable[[], Leaves], memo: bool = False) -> Leaves:
+        """Ask once: a question inside itself adds nothing, one beyond the budget is a stop that is named."""
+        if key in self._memo:
+            return self._memo[key]
+        if key in self._active:
+            self._cuts += 1
+            return ()
+        if depth > self._budget.depth:
+            self._cuts += 1
+            return _unknown(f"gave up after {self._budget.depth} nested steps; raise --depth")
+        self._questions += 1
+        if self._questions > self._budget.questions:
+            self._cuts += 1
+            return _unknown(f"gave up after {self._budget.questions} questions; raise --questions")
+        if self.tree.opened - self._opened > self._budget.files:
+            self._cuts += 1
+            return _unknown(f"gave up after {self._budget.files} files; raise --files")
+        self._active.add(key)
+        cuts = self._cuts
+        leaves = ask()
+        self._active.discard(key)
+        if memo and cuts == self._cuts:
+            self._memo[key] = leaves
+        return leaves
+
+    # values
+
+    def _value(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
+        key = (fn.source.path, fn.start, node, expr, id(frame))
+        return self._guarded(key, depth, lambda: self._value_of(fn, node, expr, frame, depth + 1))
+
+    def _value_of(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
+        expr = strip(expr)
+
+        def ask(part: Expr) -> Leaves:
+            return self._value(fn, node, part, frame, depth)
+
+        match expr:
+            case Constant(text=text):
+                value = _number(text)
+                if value is not None and _SMALL <= value < (1 << 64) - _SMALL and value != 0xFFFFFFFF:
+                    return self._via(fn, expr, "a number", _unknown("a number written in the code"))
+                return _NUMBER
+            case Name():
+                return self._name(fn, node, expr, frame, depth)
+            case Member():
+                return self._place(fn, node, expr, frame, depth)
+            case Index():
+                return self._place(fn, node, expr, frame, depth)
+            case Unary(op="&"):
+                return self._address_of(fn, node, expr.parts[0], frame, depth)
+            case Unary(op="*"):
+                return self._place(fn, node, expr, frame, depth)
+            case Unary(op=op):
+                return _NUMBER if op in ("!", "~") else ask(expr.parts[0])
+            case Binary():
+                return self._arithmetic(fn, node, expr, ask)
+            case Conditional():
+                return _merge((ask(expr.parts[1]), ask(expr.parts[2])))
+            case Assign(op=op):
+                if op == "=":
+                    return ask(expr.parts[1])
+                both = Binary(expr.start, expr.end, expr.parts, op[:-1])
+                return self._arithmetic(fn, node, both, ask)
+            case Statements():
+                return ask(expr.parts[-1]) if expr.parts else _NUMBER
+            case Cast():
+                return ask(expr.parts[0])
+            case Initializer():
+                return _merge(ask(part) for part in expr.parts) if expr.parts else _NUMBER
+            case Call():
+                return self._call(fn, node, expr, frame, depth)
+        if not expr.parts and expr.start == expr.end:
+            return _NUMBER
+        return self._via(fn, expr, "not understood", _unknown("an expression that could not be parsed, or inline assembly"))
+
+    def _arithmetic(self, fn: Function, node: int, expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
+        """The side of an operation that carries the address."""
+        left, right = expr.parts
+        op = expr.op
+        if op in _COMPARISONS:
+            return _NUMBER
+        if op == ",":
+            return ask(right)
+        if op in ("<<", ">>"):
+            return ask(left)
+        if op in ("*", "/"):
+            pages = [side for side in (left, right) if isinstance(side, Name) and side.text.endswith("PAGE_SIZE")]
+            return ask(left if pages and pages[0] is right else right) if pages else _NUMBER
+        if op == "-":
+            minuend = ask(left)
+            if isinstance(strip(right), Constant) or not _is_address(minuend):
+                return minuend
+            # the distance between two addresses is a number
+            return _NUMBER if _is_address(ask(right)) else minuend
+        if op == "&":
+            first = ask(left)
+            return ask(right) if _is_number(first) else first
+        # a sum has one address in it; what is left of a difference is an offset, so look at the other side first
+        if isinstance(strip(left), Binary) and strip(left).op == "-":  # type: ignore[attr-defined]
+            left, right = right, left
+        first = ask(left)
+        if isinstance(strip(right), Constant) or (_is_address(first) and op != "|"):
+            return first
+        second = ask(right)
+        if _is_number(first) or (not second and not _is_address(first)):
+            # (an empty answer is the question itself again, as in base = base + offset: no new origin)
+            return second
+        if not first and not _is_address(second):
+            return first
+        if _is_number(second) or (_is_address(first) and not _is_address(second)):
+            return first
+        return second if _is_address(second) and not _is_address(first) else _merge((first, second))
+
+    def _name(self, fn: Function, node: int, name: Name, frame: Frame | None, depth: int) -> Leaves:
+        if name.variable >= 0:
+            return self._place(fn, node, name, frame, depth)
+        if meaning := self._knowledge.variables.get(name.text):
+            return self._meant(fn, node, name, (meaning,), None, frame, depth)
+        macro = self.tree.macro(name.text, self._unit(fn))
+        if macro is not None:
+            body = next((n.expr for n in reversed(macro.nodes) if n.expr is not None), None)
+            if body is None or isinstance(strip(body), Constant):
+                # a named constant: an offset beside an address, and an address of its own where it is large
+                return self._value(macro, _EXIT, body, None, depth) if body is not None else _NUMBER
+            return self._via(fn, name, "a macro", self._value(macro, len(macro.nodes) - 1, body, None, depth))
+        if name.text.isupper() or name.text[:1].isdigit():
+            return _NUMBER
+        key = ("global", fn.source.path, name.text)
+        return self._guarded(key, depth, lambda: self._global(fn, name, depth + 1), memo=True)
+
+    def _global(self, fn: Function, name: Name, depth: int) -> Leaves:
+        stores, complete = self._stores.of_global(name.text, self._unit(fn))
+        groups = [self._stored(store, f"{name.text} is set here", depth) for store in stores]
+        if not complete or not groups:
+            groups.append(_unknown(f"{name.text} is set outside of the files that were read"))
+        return _merge(groups)
+
+    def _stored(self, store: Store, note: str, depth: int) -> Leaves:
+        if store.value is None:
+            return _NUMBER
+        if store.call is not None:
+            if store.call.name in self._knowledge.inert:
+                return ()
+            definition = Definition(store.node, None, store.value, store.call, store.argument)
+            leaves = self._out(store.fn, definition, store.place, None, depth)
+            return self._via(store.fn, store.call, note, leaves)
+        return self._via(store.fn, store.value, note, self._value(store.fn, store.node, store.value, None, depth))
+
+    def _address_of(self, fn: Function, node: int, inner: Expr, frame: Frame | None, depth: int) -> Leaves:
+        """`&inner`: the object that it names, or, of memory that carries no address of its own, where that memory is."""
+        inner = strip(inner)
+        kind = self.types.of(inner, fn, self._unit(fn))
+        if kind is not None and kind.pointers == 0 and self._carries(kind):
+            return self._place(fn, node, inner, frame, depth)
+        match inner:
+            case Member(arrow=True) | Unary(op="*"):
+                return self._value(fn, node, inner.parts[0], frame, depth)
+            case Member():
+                return self._address_of(fn, node, inner.parts[0], frame, depth)
+            case Index():
+                base = inner.parts[0]
+                array = self.types.of(base, fn, self._unit(fn))
+                if isinstance(base, Member) and array is not None and not self._carries(array.pointee):
+                    return self._value(fn, node, base, frame, depth)
+                return self._value(fn, node, base, frame, depth)
+            case Name(variable=variable) if variable >= 0:
+                return self._via(fn, inner, "a local variable", (Leaf(Kind.RAM),))
+            case Name():
+                return self._via(fn, inner, "a global variable", (Leaf(Kind.RAM),))
+        return self._value(fn, node, inner, frame, depth)
+
+    def _carries(self, kind: CType) -> bool:
+        """Whether the tables say that an object of this type stands for an address, as a struct resource does."""
+        tag = struct_tag(kind)
+        return bool(tag) and any(
+            name.startswith(tag + ".") and meaning.source == OBJECT for name, meaning in self._knowledge.fields.items()
+        )
+
+    # places
+
+    def _place(self, fn: Function, node: int, use: Expr, frame: Frame | None, depth: int) -> Leaves:
+        """What the place `use` may hold when control is at `node`."""
+        reached = reaching(fn, node, use)
+        groups: list[Leaves] = []
+        open_end = reached.entry
+        root = root_of(use)
+        plain = isinstance(use, Name)
+        untyped = False
+        for definition in reached.definitions:
+            if definition.call is None:
+                if self._loses_type(fn, use, definition):
+                    # the member is better known by the variable's type than by what was assigned to it
+                    untyped = True
+                    continue
+                leaves = _NUMBER
+                if definition.value is not None:
+                    leaves = self._via(
+                        fn, definition.at, "set here", self._value(fn, definition.node, definition.value, frame, depth)
+                    )
+                groups.append(leaves)
+                continue
+            if definition.call.name in self._knowledge.inert:
+                continue
+            by_address = (path_of(definition.call.args[definition.argument]) or "").startswith("&")
+            if self._knowledge.call(definition.call.name, definition.argument):
+                groups.append(self._via(fn, definition.call, "filled in here", self._out(fn, definition, use, frame, depth)))
+            elif by_address and root is not None and root.variable >= 0:
+                leaves = self._out(fn, definition, use, frame, depth)
+                if leaves:
+                    groups.append(self._via(fn, definition.call, "filled in here", leaves))
+            elif isinstance(use, Member) and self._may_store(definition.call, use.field, fn):
+                open_end = True
+        if groups and not open_end and not untyped:
+            return _merge(groups)
+        if untyped and not open_end:
+            groups.append(self._field_or_stop(fn, node, use, frame, depth))
+            return _merge(groups)
+        groups.append(self._entering(fn, node, use, root, frame, depth, bool(groups), plain, reached.entry))
+        return _merge(groups)
+
+    def _loses_type(self, fn: Function, use: Expr, definition: Definition) -> bool:
+        """Whether the definition turns a member whose struct is known into one whose struct is not."""
+        value = definition.value
+        if not isinstance(use, Member) or not isinstance(value, Member) or value.field != use.field:
+            return False
+        if path_of(value) == path_of(use) or isinstance(strip(value.parts[0]), Constant):
+            return False
+        unit = self._unit(fn)
+        return self.types.member(value, fn, unit) is None and self.types.member(use, fn, unit) is not None
+
+    def _entering(
+        self, fn: Function, node: int, use: Expr, root: Name | None, frame: Frame | None, depth: int, some: bool, plain: bool, entry: bool
+    ) -> Leaves:  # fmt: skip
+        """What `use` held before anything in `fn` set it."""
+        param = root is not None and root.variable >= 0 and fn.variables[root.variable].position >= 0
+        if root is not None and param and entry and frame is not None:
+            position = fn.variables[root.variable].position
+            if position >= len(frame.call.args):
+                return _unknown(f"{fn.name}() is called with too few arguments here")
+            argument = frame.call.args[position]
+            outer = substitute(use, root, argument)
+            if not fn.macro and isinstance(use, Member | Unary | Index) and path_of(outer) is None:
+                return self._field_or_stop(fn, node, use, frame, depth)
+            return self._via(frame.fn, argument, f"passed to {fn.name}()", self._value(frame.fn, frame.node, outer, frame.parent, depth))
+        if plain and root is not None and param and entry:
+            position = fn.variables[root.variable].position
+            key = ("param", fn.source.path, fn.start, position)
+            return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1), memo=True)
+        if not plain:
+            return self._field_or_stop(fn, node, use, frame, depth)
+        if root is not None and root.variable >= 0:
+            variable = fn.variables[root.variable]
+            if variable.type.pointers and entry is False and not some and not reaching(fn, node, use).definitions:
+                array = Index(use.start, use.end, (use, Constant(use.start, use.start, (), "0")))
+                inside = reaching(fn, node, array)
+                if inside.definitions:
+                    return self._place(fn, node, array, frame, depth)
+            if some:
+                return ()
+            fillers = sorted({d.call.name for d in reaching(fn, node, use).definitions if d.call is not None})
+            why = f"{', '.join(fillers)}() fills in {variable.name} in a way that was not followed" if fillers else f"{variable.name} is set by a macro, or not at all"
+            return self._via(fn, use, "not set in this function", _unknown(why))
+        return _unknown("a place that could not be named")
+
+    def _field_or_stop(self, fn: Function, node: int, use: Expr, frame: Frame | None, depth: int) -> Leaves:
+        use = strip(use)
+        if isinstance(use, Index):
+            return self._element(fn, node, use, frame, depth)
+        if isinstance(use, Unary):
+            inner = strip(use.parts[0])
+            if isinstance(inner, Name) and inner.variable >= 0 and fn.variables[inner.variable].position >= 0 and frame is None:
+                position = fn.variables[inner.variable].position
+                key = ("pointee", fn.source.path, fn.start, position)
+                return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1, True), memo=True)
+            return self._element(fn, node, use, frame, depth)
+        if not isinstance(use, Member):
+            return _unknown("a place that could not be named")
+        return self._member(fn, node, use, frame, depth)
+
+    def _element(self, fn: Function, node: int, use: Expr, frame: Frame | None, depth: int) -> Leaves:
+        """What stands behind a pointer or in an array that nothing near by fills."""
+        base = strip(use.parts[0])
+        while isinstance(base, Index):
+            base = strip(base.parts[0])
+        kind = self.types.of(use, fn, self._unit(fn))
+        if kind is not None and kind.pointers == 0 and self._carries(kind):
+            return self._value(fn, node, base, frame, depth)  # an object is known by the pointer to it
+        if isinstance(base, Member):
+            return self._member(fn, node, base, frame, depth)
+        if isinstance(base, Name) and base.variable < 0:
+            return self._name(fn, node, base, frame, depth)
+        if isinstance(base, Call) and (meanings := self._knowledge.call(base.name)):
+            if meanings[0].source is not None or Kind.RAM not in meanings[0].origins:
+                return self._value(fn, node, base, frame, depth)
+            return ()  # fresh memory holds nothing yet
+        what = self.tree_text(fn, use)
+        return self._via(fn, use, "read from memory", _unknown(f"{what} is read from memory that could not be followed"))
+
+    @staticmethod
+    def tree_text(fn: Function, expr: Expr) -> str:
+        """The source text of `expr`."""
+        return fn.source.text(max(expr.start, 0), max(expr.end, 0))
+
+    def _member(self, fn: Function, node: int, use: Member, frame: Frame | None, depth: int) -> Leaves:
+        unit = self._unit(fn)
+        if isinstance(strip(use.parts[0]), Constant):
+            return ()  # a member of NULL is never reached
+        found = self.types.member(use, fn, unit)
+        if found is None:
+            found = self._stores.only_struct_with(use.field, unit)
+        if found is None:
+            return self._via(fn, use, "a field", _unknown(f"the type of {fn.source.text(use.parts[0].start, use.parts[0].end)} could not be told"))
+        tag, kind = found
+        if meaning := self._knowledge.fields.get(f"{tag}.{use.field}"):
+            note = f"struct {tag} holds it: {', '.join(meaning.origins)}" if meaning.origins else f"part of struct {tag}"
+            leaves = self._meant(fn, node, use, (meaning,), None, frame, depth)
+            if meaning.source is None and meaning.origins:
+                # a driver may put something else there by itself
+                own = self._stores.in_file(tag, use.field, unit)
+                leaves = _merge((leaves, *(self._stored(store, f"{use.field} is set here", depth) for store in own)))
+            return self._via(fn, use, note, leaves)
+        key = ("field", tag, use.field, self.tree.struct_home(tag, unit))
+        leaves = self._guarded(key, depth, lambda: self._field(tag, use.field, kind, unit, depth + 1), memo=True)
+        return self._via(fn, use, f"field of struct {tag.replace('::', '.')}", leaves)
+
+    def _field(self, tag: str, field: str, kind: CType, unit: Unit, depth: int) -> Leaves:
+        stores, complete = self._stores.of_field(tag, field, unit)
+        groups = [self._stored(store, f"{field} is set here", depth) for store in stores]
+        groups = [group for group in groups if group]
+        if not groups:
+            return _unknown(f"no store to {tag.replace('::', '.')}.{field} was found")
+        if not complete:
+            groups.append(_unknown(f"struct {tag} is used beyond this driver; only the stores near by were read"))
+        return _merge(groups)
+
+    def _may_store(self, call: Call, field: str, fn: Function) -> bool:
+        """Whether the callee's own text stores to a member of this name."""
+        if not call.name:
+            return False
+        pattern = re.compile(rb"(?:->|\.)\s*" + re.escape(field.encode()) + rb"\s*=[^=]")
+        return any(
+            pattern.search(one.source.blanked, one.start, one.end) is not None
+            for one in self.tree.functions(call.name, self._unit(fn))
+        )
+
+    # calls
+
+    def _meant(
+        self, fn: Function, node: int, at: Expr, meanings: tuple[Meaning, ...], call: Call | None, frame: Frame | None, depth: int
+    ) -> Leaves:  # fmt: skip
+        """What a table entry says of `at`."""
+        for meaning in meanings:
+            if meaning.argument is not None and not self._literal(fn, call, meaning):
+                continue
+            if meaning.source is None:
+                leaves = tuple(Leaf(kind) for kind in meaning.origins if not (kind is Kind.UNKNOWN and meaning.stop))
+                if meaning.stop:
+                    leaves += _unknown(meaning.stop)
+                for word in meaning.doubt:
+                    if self._used_nearby(word, fn):
+                        leaves += _unknown(f"this driver makes such devices itself, with {word}()")
+                        break
+                return leaves or _NUMBER
+            if meaning.source == OBJECT:
+                base = strip(at).parts[0]
+                leaves = self._object(fn, node, base, frame, depth)
+            elif call is not None and meaning.source < len(call.args):
+                leaves = self._object(fn, node, call.args[meaning.source], frame, depth)
+            else:
+                return _unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
+            if meaning.default is None or _is_address(leaves):
+                return leaves
+            unsure = tuple(leaf for leaf in leaves if leaf.kind is Kind.UNKNOWN)
+            return (Leaf(meaning.default), *unsure)
+        return _unknown("no table entry fits")
+
+    def _used_nearby(self, word: str, fn: Function) -> bool:
+        folder = self.tree.module(fn.source.path)
+        return self.tree.is_driver_folder(folder) and bool(self.tree.search(word, folder))
+
+    def _object(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
+        """The origin of an object, given itself or a pointer to it."""
+        expr = strip(expr)
+        if isinstance(expr, Unary) and expr.op == "&":
+            return self._place(fn, node, strip(expr.parts[0]), frame, depth)
+        kind = self.types.of(expr, fn, self._unit(fn))
+        if kind is not None and kind.pointers == 1 and self._carries(kind.pointee) and path_of(expr) is not None:
+            behind = Unary(expr.start, expr.end, (expr,), "*")
+            if any(d.call is not None and self._knowledge.call(d.call.name, d.argument) for d in reaching(fn, node, behind).definitions):
+                return self._place(fn, node, behind, frame, depth)
+        return self._value(fn, node, expr, frame, depth)
+
+    @staticmethod
+    def _literal(fn: Function, call: Call | None, meaning: Meaning) -> bool:
+        if call is None or meaning.argument is None or meaning.argument >= len(call.args):
+            return False
+        argument = call.args[meaning.argument]
+        return fn.source.text(argument.start, argument.end).strip('"') in meaning.literal
+
+    def _call(self, fn: Function, node: int, call: Call, frame: Frame | None, depth: int) -> Leaves:
+        name = call.name
+        if name in self._knowledge.aliases and call.args:
+            field = self._knowledge.aliases[name].partition(".")[2]
+            return self._value(fn, node, Member(call.start, call.end, (call.args[0],), field, True), frame, depth)
+        if name and (meanings := self._knowledge.call(name)):
+            leaves = self._meant(fn, node, call, meanings, call, frame, depth)
+            leaves = tuple(replace(leaf, site=(fn.source.path, call.start)) if leaf.kind is Kind.DMA_ADDR and not leaf.site else leaf for leaf in leaves)
+            kinds = ", ".join(sorted({leaf.kind for leaf in leaves if leaf.kind}))
+            return self._via(fn, call, f"{name}() {'yields ' + kinds if meanings[0].source is None else 'passes it on'}", leaves)
+        targets = self._targets(fn, node, call)
+        if not targets:
+            what = f"{name}() is not in the tree" if name else f"indirect call of {fn.source.text(call.parts[0].start, call.parts[0].end)}"
+            return self._via(fn, call, "a call that could not be followed", _unknown(what))
+        inner = Frame(fn, node, call, frame, depth)
+        groups = [self._returned(target, inner, depth) for target in targets]
+        return self._via(fn, call, f"returned by {targets[0].name}()", _merge(groups))
+
+    def _targets(self, fn: Function, node: int, call: Call) -> tuple[Function, ...]:
+        """The functions that a call may run: by name, or those stored to the ops member it goes through."""
+        unit = self._unit(fn)
+        callee = strip(call.parts[0])
+        if isinstance(callee, Name) and callee.variable < 0:
+            return self.tree.functions(callee.text, unit)
+        if isinstance(callee, Unary) and callee.op == "*":
+            callee = strip(callee.parts[0])
+        if not isinstance(callee, Member):
+            return ()
+        found = self.types.member(callee, fn, unit) or self._stores.only_struct_with(callee.field, unit)
+        if found is None:
+            return ()
+        stores, complete = self._stores.of_field(found[0], callee.field, unit)
+        result: dict[tuple[str, int], Function] = {}
+        for store in stores:
+            value = strip(store.value) if store.value is not None else None
+            if isinstance(value, Unary) and value.op == "&":
+                value = strip(value.parts[0])
+            if isinstance(value, Name) and value.variable < 0 and store.call is None:
+                if value.text == "NULL":
+                    continue
+                for one in self.tree.functions(value.text, self._unit(store.fn)):
+                    result[one.source.path, one.start] = one
+            else:
+                return ()
+        return tuple(result.values()) if complete else ()
+
+    def _returned(self, callee: Function, frame: Frame, depth: int) -> Leaves:
+        if callee.macro:
+            body = next(((i, n.expr) for i, n in reversed(list(enumerate(callee.nodes))) if n.expr is not None), None)
+            return self._value(callee, body[0], body[1], frame, depth) if body is not None and body[1] is not None else _NUMBER
+        groups = [
+            self._via(callee, node.expr, f"{callee.name}() returns it", self._value(callee, index, node.expr, frame, depth))
+            for index, node in enumerate(callee.nodes)
+            if node.kind == "return" and node.expr is not None
+        ]
+        return _merge(groups) if groups else _unknown(f"{callee.name}() returns nothing that was found")
+
+    def _out(self, fn: Function, definition: Definition, use: Expr, frame: Frame | None, depth: int) -> Leaves:
+        """What a callee stores to `use` through the pointer that it was handed; empty if it stores nothing there."""
+        call, position = definition.call, definition.argument
+        assert call is not None, "only a store by a callee is asked about here"
+        if meanings := self._knowledge.call(call.name, position):
+            return self._meant(fn, definition.node, use, meanings, call, frame, depth)
+        argument = strip(call.args[position])
+        inner = Frame(fn, definition.node, call, frame, depth)
+        groups: list[Leaves] = []
+        targets = self._targets(fn, definition.node, call)
+        for target in targets:
+            param = next((i for i, v in enumerate(target.variables) if v.position == position), None)
+            if param is None:
+                continue
+            pointer = Name(argument.start, argument.end, (), target.variables[param].name, param)
+            if isinstance(argument, Unary) and argument.op == "&":
+                place = substitute(use, argument.parts[0], Unary(argument.start, argument.end, (pointer,), "*"))
+            else:
+                place = substitute(use, argument, pointer)
+            groups.append(self._at_exit(target, place, inner, depth))
+        if not targets and isinstance(argument, Unary) and path_of(argument.parts[0]) == path_of(use):
+            kind = self.types.of(use, fn, self._unit(fn))
+            if kind is not None and kind.pointers == 0 and self._carries(kind):
+                return ()  # the tables list what fills in such an object
+            what = f"{call.name}() is not in the tree" if call.name else "an indirect call fills it in"
+            return _unknown(what)
+        return _merge(groups)
+
+    def _at_exit(self, callee: Function, place: Expr, frame: Frame, depth: int) -> Leaves:
+        """What `callee` leaves in `place`; empty if nothing."""
+        if callee.macro:
+            return ()
+        key = ("exit", callee.source.path, callee.start, path_of(place), id(frame.call))
+
+        def ask() -> Leaves:
+            groups = []
+            for definition in reaching(callee, _EXIT, place).definitions:
+                if definition.call is not None:
+                    groups.append(self._out(callee, definition, place, frame, depth + 1))
+                elif definition.value is not None:
+                    value = self._value(callee, definition.node, definition.value, frame, depth + 1)
+                    groups.append(self._via(callee, definition.at, f"{callee.name}() stores it", value))
+                else:
+                    groups.append(_NUMBER)
+            return _merge(groups)
+
+        return self._guarded(key, depth, ask)
+
+    def _callers(self, fn: Function, position: int, depth: int, pointee: bool = False) -> Leaves:
+        """The values that callers pass as the argument at `position`, or what those point to."""
+        callers, complete, why = self._stores.callers(fn)
+        if len(callers) > self._budget.callers:
+            callers, complete, why = callers[: self._budget.callers], False, f"{fn.name}() has too many callers; raise --callers"
+        groups: list[Leaves] = []
+        for caller in callers:
+            if position >= len(caller.call.args):
+                continue
+            argument = caller.call.args[position]
+            asked = Unary(argument.start, argument.end, (argument,), "*") if pointee else argument
+            if pointee and isinstance(strip(argument), Unary) and strip(argument).op == "&":  # type: ignore[attr-defined]
+                asked = strip(argument).parts[0]
+            leaves = self._value(caller.fn, caller.node, asked, None, depth)
+            groups.append(self._via(caller.fn, argument, f"passed to {fn.name}() by {caller.fn.name}()", leaves))
+        if not complete:
+            groups.append(_unknown(why))
+        if not callers and complete:
+            return _unknown(f"no caller of {fn.name}() was found")
+        return _merge(groups)
+
+
+def _origin(first: tuple[Step, ...], leaves: Leaves) -> Origin:
+    """The answer: kinds, whether it is certain, the way to each kind, and what was not followed."""
+    addresses = [leaf for leaf in leaves if leaf.kind is not None]
+    known = [leaf for leaf in addresses if leaf.kind is not Kind.UNKNOWN]
+    stops = [leaf.reason for leaf in addresses if leaf.kind is Kind.UNKNOWN and leaf.reason]
+    if not addresses:
+        reason = "only numbers reach it" if leaves else "nothing that reaches it was found"
+        deepest = max(leaves, key=lambda leaf: len(leaf.steps), default=Leaf(None))
+        return Origin((Kind.UNKNOWN,), False, first + deepest.steps, reason, ((Kind.UNKNOWN, 1),))
+    shares: dict[Kind, int] = {}
+    for leaf in addresses:
+        assert leaf.kind is not None
+        shares[leaf.kind] = shares.get(leaf.kind, 0) + leaf.count
+    steps = list(first)
+    seen: set[Kind] = set()
+    for leaf in sorted(known or addresses, key=lambda leaf: (str(leaf.kind), len(leaf.steps))):
+        if leaf.kind is not None and leaf.kind not in seen:
+            seen.add(leaf.kind)
+            steps += [s for s in leaf.steps if s not in steps]
+    kinds = tuple(sorted(shares))
+    certain = len(kinds) == 1 and bool(known)
+    return Origin(kinds, certain, tuple(steps), stops[0] if stops else None, tuple(sorted(shares.items())))
+
+
+def sources_in(expr: Expr, names: frozenset[str]) -> bool:
+    """Whether `expr` calls one of `names` itself."""
+    return any(isinstance(part, Call) and part.name in names for part in walk(expr))
+
+
+__all__ = ["RETURN", "Budget", "Tracer", "sources_in"]
