@@ -93,7 +93,7 @@ def scan(
     sources: Sources = None,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Budget of a trace: nested steps.")] = 60,
     questions: Annotated[int, typer.Option("--questions", min=1, help="Budget of a trace: questions in all.")] = 3000,
-    files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 300,
+    files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 800,
     callers: Annotated[int, typer.Option("--callers", min=1, help="Budget of a trace: callers of one function.")] = 60,
 ) -> None:
     """Find the calls, trace their addresses, propose rewrites and prove them."""

@@ -15,6 +15,8 @@ from analyzer.syntax.source import Source
 
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.MULTILINE)
 
+_OPENS = re.compile(rb"\s*(?:__\w+\s*)*\{")
+
 
 class Unit:
     """A source file and what has been parsed of it so far."""
@@ -23,6 +25,7 @@ class Unit:
         self.source = source
         self._functions: dict[int, Function] = {}
         self._macros: dict[str, Function | None] = {}
+        self._fields: dict[str, dict[str, CType] | None] = {}
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
@@ -64,6 +67,8 @@ class Unit:
 
     def functions(self, name: str) -> list[Function]:
         """The definitions of `name` here; more than one where #if chooses."""
+        if name.encode() not in self.source.data:
+            return []
         return [self.function(item) for item in self.named("function", name)]
 
     def function_at(self, offset: int) -> Function | None:
@@ -97,9 +102,22 @@ class Unit:
 
     def fields(self, tag: str) -> dict[str, CType] | None:
         """The members of struct or union `tag` if it is defined here."""
-        for item in self.named("type", tag):
-            return lower.fields(self.source.code[item.body : item.end])
-        return None
+        if tag not in self._fields:
+            found = self._may_define(tag.encode()) and self.named("type", tag)
+            item = found[0] if found else None
+            self._fields[tag] = lower.fields(self.source.code[item.body : item.end]) if item is not None else None
+        return self._fields[tag]
+
+    def _may_define(self, tag: bytes) -> bool:
+        """Whether `struct tag {` or `union tag {` stands here: what most headers that mention a struct have not."""
+        data = self.source.data
+        for word in (b"struct ", b"union "):
+            at = data.find(word + tag)
+            while at >= 0:
+                if _OPENS.match(data, at + len(word) + len(tag)):
+                    return True
+                at = data.find(word + tag, at + 1)
+        return False
 
     def typedef(self, name: str) -> str | None:
         """What `typedef struct x name` or `typedef x name` stands for, as a type's base name; None if not here."""

@@ -92,7 +92,11 @@ class Stores:
         return tuple(self._in_unit(unit, tag, field))
 
     def _in_unit(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
-        names = [rb"(?:->|\.)\s*" + re.escape(field.encode()) + rb"\b"]
+        word = re.escape(field.encode())
+        names = [
+            rb"(?:->|\.)\s*" + word + rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&^*]=|<<=|>>=)",
+            rb"&[\w\s.()\[\]*]*(?:->[\w\s.()\[\]*]*)*?(?:->|\.)\s*" + word + rb"\b",
+        ]
         names += [rb"\b" + re.escape(alias.encode()) + rb"\s*\(" for alias, what in self._aliases.items() if what == f"{tag}.{field}"]
         pattern = re.compile(b"|".join(names))
         seen: set[int] = set()

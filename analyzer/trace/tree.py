@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from analyzer.errors import SourceError
 from analyzer.syntax.functions import CType, Function
@@ -33,7 +33,9 @@ class Tree:
         self._overlay = overlay or {}
         self._units: dict[str, Unit | None] = {}
         self._data: dict[str, bytes] = {}
-        self._folders: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._folders: dict[str, tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]] = {}
+        self._include = cache(self._include_uncached)
+        self._headers: dict[str, tuple[Unit, ...]] = {}
         self._search = cache(self._search_uncached)
         self._module = cache(self._module_uncached)
         self._struct = cache(self._struct_uncached)
@@ -71,8 +73,8 @@ class Tree:
                     self._data[path] = b""
         return self._data[path]
 
-    def _folder(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The C files and the subfolders of a folder, sorted."""
+    def _folder(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
+        """The C files and the subfolders of a folder, sorted, and the files as a set."""
         if folder not in self._folders:
             files: list[str] = []
             folders: list[str] = []
@@ -86,8 +88,8 @@ class Tree:
                             folders.append(prefix + entry.name)
             except OSError:
                 pass
-            files += [p for p in self._overlay if str(PurePosixPath(p).parent) in (folder, folder or ".") and p not in files]
-            self._folders[folder] = (tuple(sorted(files)), tuple(sorted(folders)))
+            files += [p for p in self._overlay if p.rpartition("/")[0] == folder and p not in files]
+            self._folders[folder] = (tuple(sorted(files)), tuple(sorted(folders)), frozenset(files))
         return self._folders[folder]
 
     def below(self, folder: str, limit: int = 1500) -> Iterator[str]:
@@ -95,7 +97,7 @@ class Tree:
         queue = [folder]
         while queue:
             current = queue.pop(0)
-            files, folders = self._folder(current)
+            files, folders, _ = self._folder(current)
             for file in files:
                 if limit <= 0:
                     return
@@ -165,8 +167,14 @@ class Tree:
 
     # headers
 
-    def headers(self, unit: Unit) -> Iterator[Unit]:
+    def headers(self, unit: Unit) -> tuple[Unit, ...]:
         """The headers that `unit` includes, directly or through one of the driver's own headers."""
+        path = unit.source.path
+        if path not in self._headers:
+            self._headers[path] = tuple(self._included(unit))
+        return self._headers[path]
+
+    def _included(self, unit: Unit) -> Iterator[Unit]:
         seen: set[str] = {unit.source.path}
         queue: list[tuple[Unit, int]] = [(unit, 0)]
         while queue:
@@ -186,19 +194,18 @@ class Tree:
 
     def resolve_include(self, includer: str, name: str, quoted: bool) -> str | None:
         """The path of an included header, None if it is not in the tree."""
-        return self._resolve_include(str(PurePosixPath(includer).parent), name, quoted)
+        return self._include(includer.rpartition("/")[0], name, quoted)
 
-    def _resolve_include(self, folder: str, name: str, quoted: bool) -> str | None:
+    def _include_uncached(self, folder: str, name: str, quoted: bool) -> str | None:
         candidates: list[str] = []
         if quoted:
-            candidates.append(os.path.normpath(f"{folder}/{name}"))
             # -I $(src)/.. and the like
-            parent = str(PurePosixPath(folder).parent)
-            candidates += [os.path.normpath(f"{parent}/{name}"), os.path.normpath(f"{folder}/include/{name}"), os.path.normpath(f"{parent}/include/{name}")]
+            parent = folder.rpartition("/")[0]
+            candidates = [f"{folder}/{name}", f"{parent}/{name}", f"{folder}/include/{name}", f"{parent}/include/{name}"]
+            candidates = [os.path.normpath(c.lstrip("/")) for c in candidates]
         candidates += [f"{root}/{name}" for root in (*_HEADER_ROOTS, "include/uapi")]
         for candidate in candidates:
-            files, _ = self._folder(str(PurePosixPath(candidate).parent).removeprefix("."))
-            if candidate in files:
+            if candidate in self._folder(candidate.rpartition("/")[0])[2]:
                 return candidate
         return None
 
@@ -253,19 +260,16 @@ class Tree:
         unit = self.unit(path)
         if unit is None:
             return None
-        needle = re.compile(rb"\b(?:struct|union)\s+" + re.escape(tag.encode()) + rb"\s*\{")
-        if needle.search(unit.source.data) and (fields := unit.fields(tag)) is not None:
+        if (fields := unit.fields(tag)) is not None:
             return fields, path
         for header in self.headers(unit):
-            if needle.search(header.source.data) and (fields := header.fields(tag)) is not None:
+            if (fields := header.fields(tag)) is not None:
                 return fields, header.source.path
         folder = self.module(path)
         for other in self.search(tag, folder) if self.is_driver_folder(folder) else ():
             candidate = self.unit(other)
-            if candidate is not None and needle.search(candidate.source.data):
-                fields = candidate.fields(tag)
-                if fields is not None:
-                    return fields, other
+            if candidate is not None and (fields := candidate.fields(tag)) is not None:
+                return fields, other
         return None
 
     def struct_home(self, tag: str, unit: Unit) -> str:

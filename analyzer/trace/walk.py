@@ -36,6 +36,9 @@ from analyzer.trace.types import Types, struct_tag
 
 _EXIT = 1
 _COMPARISONS = frozenset({"==", "!=", "<", ">", "<=", ">=", "&&", "||", "%", "^"})
+# A function of such a type yields half an address at most, put together from what hardware or firmware says.
+_NARROW = frozenset({"u8", "u16", "u32", "uint8_t", "uint16_t", "uint32_t", "__u32", "__le32", "__be32", "int", "bool", "s32"})
+_BUDGET: tuple[object, ...] = ("budget",)  # never an enclosing question: an answer cut short is not used again
 _SMALL = 1 << 20
 
 
@@ -46,7 +49,7 @@ class Budget:
     depth: int = 60
     questions: int = 3000
     callers: int = 60
-    files: int = 300
+    files: int = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,12 @@ class Frame:
     node: int
     call: Call
     parent: Frame | None
-    depth: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The chain of calls, the same whenever it is entered again."""
+        outer = self.parent.key if self.parent is not None else ()
+        return (self.fn.source.path, self.call.start, self.call.end, *outer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,8 @@ class Leaf:
     kind: Kind | None
     reason: str | None = None
     steps: tuple[Step, ...] = ()
-    count: int = 1
+    # the places (file, line) where such paths end
+    ends: frozenset[tuple[str, int]] = frozenset()
     # for a DMA address: the file and offset of the call that made it
     site: tuple[str, int] | None = None
 
@@ -90,7 +99,7 @@ def _merge(groups: Iterable[Leaves]) -> Leaves:
             best[key] = leaf
         else:
             shorter = leaf if len(leaf.steps) < len(old.steps) else old
-            best[key] = replace(shorter, count=old.count + leaf.count)
+            best[key] = replace(shorter, ends=old.ends | leaf.ends)
     return tuple(best.values())
 
 
@@ -119,25 +128,27 @@ class Tracer:
         self._budget = budget or Budget()
         self._stores = Stores(tree, self.types, knowledge.aliases)
         self._active: set[tuple[object, ...]] = set()
-        self._cuts = 0
         self._questions = 0
         self._opened = 0
-        self._memo: dict[tuple[object, ...], Leaves] = {}
+        self._lacking: list[set[tuple[object, ...]]] = [set()]
+        self._memo: dict[tuple[object, ...], tuple[Leaves, frozenset[tuple[object, ...]]]] = {}
 
-    def origin(self, fn: Function, node: int, expr: Expr) -> Origin:
-        """Where the value of `expr`, evaluated at `node` of `fn`, comes from."""
+    def leaves(self, fn: Function, node: int, expr: Expr) -> Leaves:
+        """Where the paths from the value of `expr`, evaluated at `node` of `fn`, end."""
         self._questions = 0
         self._opened = self.tree.opened
         self._active.clear()
-        leaves = self._value(fn, node, expr, None, 0)
+        self._lacking = [set()]
+        return self._value(fn, node, expr, None, 0)
+
+    def origin(self, fn: Function, node: int, expr: Expr) -> Origin:
+        """Where the value of `expr`, evaluated at `node` of `fn`, comes from."""
+        leaves = self.leaves(fn, node, expr)
         return _origin((self._step(fn, expr, "the address in question"),), leaves)
 
     def sites(self, fn: Function, node: int, expr: Expr) -> tuple[Origin, frozenset[tuple[str, int]]]:
         """Where a DMA address comes from, and the calls (file, byte offset) that made it."""
-        self._questions = 0
-        self._opened = self.tree.opened
-        self._active.clear()
-        leaves = self._value(fn, node, expr, None, 0)
+        leaves = self.leaves(fn, node, expr)
         step = self._step(fn, expr, "the handle in question")
         return _origin((step,), leaves), frozenset(leaf.site for leaf in leaves if leaf.site)
 
@@ -157,37 +168,50 @@ class Tracer:
 
     def _via(self, fn: Function, expr: Expr, note: str, leaves: Leaves) -> Leaves:
         step = self._step(fn, expr, note)
-        return tuple(replace(leaf, steps=(step, *leaf.steps)) for leaf in leaves)
+        end = frozenset({(step.path, step.line)})
+        return tuple(replace(leaf, steps=(step, *leaf.steps), ends=leaf.ends or end) for leaf in leaves)
 
-    def _guarded(self, key: tuple[object, ...], depth: int, ask: Callable[[], Leaves], memo: bool = False) -> Leaves:
-        """Ask once: a question inside itself adds nothing, one beyond the budget is a stop that is named."""
+    def _guarded(self, key: tuple[object, ...], depth: int, ask: Callable[[], Leaves]) -> Leaves:
+        """Ask once: a question inside itself adds nothing, one beyond the budget is a stop that is named.
+
+        An answer that lacks what an enclosing question adds is good again only inside that question.
+        """
         if key in self._memo:
-            return self._memo[key]
+            leaves, lacks = self._memo[key]
+            if lacks <= self._active:
+                self._lacking[-1] |= lacks
+                return leaves
         if key in self._active:
-            self._cuts += 1
+            self._lacking[-1].add(key)
             return ()
-        if depth > self._budget.depth:
-            self._cuts += 1
-            return _unknown(f"gave up after {self._budget.depth} nested steps; raise --depth")
         self._questions += 1
-        if self._questions > self._budget.questions:
-            self._cuts += 1
-            return _unknown(f"gave up after {self._budget.questions} questions; raise --questions")
-        if self.tree.opened - self._opened > self._budget.files:
-            self._cuts += 1
-            return _unknown(f"gave up after {self._budget.files} files; raise --files")
+        if why := self._spent(depth):
+            self._lacking[-1].add(_BUDGET)
+            return _unknown(why)
         self._active.add(key)
-        cuts = self._cuts
+        self._lacking.append(set())
         leaves = ask()
+        mine = self._lacking.pop()
         self._active.discard(key)
-        if memo and cuts == self._cuts:
-            self._memo[key] = leaves
+        mine.discard(key)
+        self._lacking[-1] |= mine
+        self._memo[key] = (leaves, frozenset(mine))
         return leaves
+
+    def _spent(self, depth: int) -> str:
+        budget = self._budget
+        if depth > budget.depth:
+            return f"gave up after {budget.depth} nested steps; raise --depth"
+        if self._questions > budget.questions:
+            return f"gave up after {budget.questions} questions; raise --questions"
+        if self.tree.opened - self._opened > budget.files:
+            return f"gave up after {budget.files} files; raise --files"
+        return ""
 
     # values
 
     def _value(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
-        key = (fn.source.path, fn.start, node, expr, id(frame))
+        key = (fn.source.path, fn.start, node, expr, frame.key if frame is not None else ())
         return self._guarded(key, depth, lambda: self._value_of(fn, node, expr, frame, depth + 1))
 
     def _value_of(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
@@ -288,7 +312,7 @@ class Tracer:
         if name.text.isupper() or name.text[:1].isdigit():
             return _NUMBER
         key = ("global", fn.source.path, name.text)
-        return self._guarded(key, depth, lambda: self._global(fn, name, depth + 1), memo=True)
+        return self._guarded(key, depth, lambda: self._global(fn, name, depth + 1))
 
     def _global(self, fn: Function, name: Name, depth: int) -> Leaves:
         stores, complete = self._stores.of_global(name.text, self._unit(fn))
@@ -407,7 +431,7 @@ class Tracer:
         if plain and root is not None and param and entry:
             position = fn.variables[root.variable].position
             key = ("param", fn.source.path, fn.start, position)
-            return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1), memo=True)
+            return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1))
         if not plain:
             return self._field_or_stop(fn, node, use, frame, depth)
         if root is not None and root.variable >= 0:
@@ -433,7 +457,7 @@ class Tracer:
             if isinstance(inner, Name) and inner.variable >= 0 and fn.variables[inner.variable].position >= 0 and frame is None:
                 position = fn.variables[inner.variable].position
                 key = ("pointee", fn.source.path, fn.start, position)
-                return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1, True), memo=True)
+                return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1, True))
             return self._element(fn, node, use, frame, depth)
         if not isinstance(use, Member):
             return _unknown("a place that could not be named")
@@ -482,7 +506,7 @@ class Tracer:
                 leaves = _merge((leaves, *(self._stored(store, f"{use.field} is set here", depth) for store in own)))
             return self._via(fn, use, note, leaves)
         key = ("field", tag, use.field, self.tree.struct_home(tag, unit))
-        leaves = self._guarded(key, depth, lambda: self._field(tag, use.field, kind, unit, depth + 1), memo=True)
+        leaves = self._guarded(key, depth, lambda: self._field(tag, use.field, kind, unit, depth + 1))
         return self._via(fn, use, f"field of struct {tag.replace('::', '.')}", leaves)
 
     def _field(self, tag: str, field: str, kind: CType, unit: Unit, depth: int) -> Leaves:
@@ -573,7 +597,9 @@ class Tracer:
         if not targets:
             what = f"{name}() is not in the tree" if name else f"indirect call of {fn.source.text(call.parts[0].start, call.parts[0].end)}"
             return self._via(fn, call, "a call that could not be followed", _unknown(what))
-        inner = Frame(fn, node, call, frame, depth)
+        if all(one.returns.base in _NARROW and not one.returns.pointers and not one.macro for one in targets):
+            return self._via(fn, call, "a number", _unknown(f"{targets[0].name}() returns a number too small for an address"))
+        inner = Frame(fn, node, call, frame)
         groups = [self._returned(target, inner, depth) for target in targets]
         return self._via(fn, call, f"returned by {targets[0].name}()", _merge(groups))
 
@@ -623,7 +649,7 @@ class Tracer:
         if meanings := self._knowledge.call(call.name, position):
             return self._meant(fn, definition.node, use, meanings, call, frame, depth)
         argument = strip(call.args[position])
-        inner = Frame(fn, definition.node, call, frame, depth)
+        inner = Frame(fn, definition.node, call, frame)
         groups: list[Leaves] = []
         targets = self._targets(fn, definition.node, call)
         for target in targets:
@@ -648,7 +674,7 @@ class Tracer:
         """What `callee` leaves in `place`; empty if nothing."""
         if callee.macro:
             return ()
-        key = ("exit", callee.source.path, callee.start, path_of(place), id(frame.call))
+        key = ("exit", callee.source.path, callee.start, path_of(place), frame.key)
 
         def ask() -> Leaves:
             groups = []
@@ -698,7 +724,7 @@ def _origin(first: tuple[Step, ...], leaves: Leaves) -> Origin:
     shares: dict[Kind, int] = {}
     for leaf in addresses:
         assert leaf.kind is not None
-        shares[leaf.kind] = shares.get(leaf.kind, 0) + leaf.count
+        shares[leaf.kind] = shares.get(leaf.kind, 0) + max(1, len(leaf.ends))
     steps = list(first)
     seen: set[Kind] = set()
     for leaf in sorted(known or addresses, key=lambda leaf: (str(leaf.kind), len(leaf.steps))):
