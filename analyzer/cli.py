@@ -145,6 +145,34 @@ def rules(rule: Annotated[str | None, typer.Argument(help="The rule to explain."
     typer.echo(explain.one(rule_files.select(known, (rule,), ())[0]) if rule else explain.listing(known), nl=False)
 
 
+@model_app.command()
+def prove() -> None:
+    """Prove every rule's rewrite, and that every wrong one is refuted for its reason."""
+    from analyzer import rules as rule_files
+    from analyzer.model import prove as proofs
+
+    done = list(proofs.prove(rule_files.load()))
+    typer.echo(proofs.table(done), nl=False)
+    raise typer.Exit(0 if done and all(proof.holds for proof in done) else 1)
+
+
+@model_app.command()
+def conform(
+    tree: Annotated[Path, typer.Option("--tree", help="The kernel tree whose functions are run.")],
+    show: Annotated[int, typer.Option("--show", min=0, help="Disagreements to print in full.")] = 3,
+) -> None:
+    """Run the model and a tree's own functions through the same states, and compare."""
+    from analyzer import pipeline
+    from analyzer.model import conform as harness
+
+    version = pipeline.tree_version(_folder(tree) or tree)
+    if version is None:
+        raise UsageError(f"{tree}: no kernel tree, its Makefile states no version; name the root of one")
+    result = harness.conform(tree, version, show)
+    typer.echo(harness.report(result), nl=False)
+    raise typer.Exit(1 if result.disagreements else 0)
+
+
 def main() -> NoReturn:
     """Run the command line; errors of the user are one line on standard error and exit status 2."""
     try:

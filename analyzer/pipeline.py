@@ -216,7 +216,9 @@ class _Work:
         if rewrite.status != "proposed":
             return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))
         kinds = tuple(finding.origin.kinds)
-        verdict = verify(rule.templates, kinds, life.map.text("attrs"), life.map.text("dir"), bool(life.unmaps), self.target)
+        verdict = verify(
+            rule.templates, kinds, life.map.call.name, life.map.text("attrs"), life.map.text("dir"), bool(life.unmaps), self.target
+        )
         return replace(finding, rewrite=rewrite, verdict=verdict)
 
     @staticmethod
