@@ -101,7 +101,7 @@ def scan(
     from analyzer.findings import Level
     from analyzer.report import json, terminal, text
     from analyzer.trace import knowledge
-    from analyzer.trace.walk import Budget
+    from analyzer.trace.questions import Budget
 
     known = rules.select(rules.load(), _split(select), _split(ignore))
     options = pipeline.Options(
@@ -136,6 +136,29 @@ def _target(target: str | None) -> str | None:
 
 
 @app.command()
+def trace(
+    place: Annotated[str, typer.Argument(help="FILE:LINE or FILE:LINE:COLUMN of a call or an expression.")],
+    arg: Annotated[int | None, typer.Option("--arg", min=0, help="The argument, from 0; the address if it is a DMA call.")] = None,
+    fmt: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TEXT,
+    tree: Tree = None,
+    sources: Sources = None,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Budget: nested steps.")] = 60,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Budget: questions in all.")] = 3000,
+    files: Annotated[int, typer.Option("--files", min=1, help="Budget: files opened.")] = 800,
+    callers: Annotated[int, typer.Option("--callers", min=1, help="Budget: callers of one function.")] = 60,
+) -> None:
+    """Show where the address in a call, or the value of an expression, comes from."""
+    from analyzer import pipeline, rules
+    from analyzer.report import path
+    from analyzer.trace import knowledge
+    from analyzer.trace.questions import Budget
+
+    known = knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])])
+    origin = pipeline.trace(place, arg, _folder(tree), known, Budget(depth, questions, callers, files))
+    typer.echo(path.as_json(origin) if fmt is Format.JSON else path.as_text(origin), nl=False)
+
+
+@app.command()
 def rules(rule: Annotated[str | None, typer.Argument(help="The rule to explain.")] = None) -> None:
     """List the rules, or explain one."""
     from analyzer import rules as rule_files
@@ -154,6 +177,24 @@ def prove() -> None:
     done = list(proofs.prove(rule_files.load()))
     typer.echo(proofs.table(done), nl=False)
     raise typer.Exit(0 if done and all(proof.holds for proof in done) else 1)
+
+
+@model_app.command()
+def show(
+    call: Annotated[str, typer.Argument(help="A mapping call, such as dma_map_resource.")],
+    version: Annotated[str, typer.Option("--version", help="The API version.")] = "7.3",
+    old: Annotated[str | None, typer.Option("--from", help="With --to: what changed since this version.")] = None,
+    new: Annotated[str | None, typer.Option("--to", help="With --from: up to this version.")] = None,
+    attrs: Annotated[str, typer.Option("--attrs", help="Attributes, as MMIO,SKIP_CPU_SYNC.")] = "",
+) -> None:
+    """Print what a call does in which states, or what changed between two versions."""
+    from analyzer.model import show as tables
+
+    held = tables.attributes(attrs.replace("|", ",").replace(" ", "").split(","))
+    if (old is None) != (new is None):
+        raise UsageError("--from and --to go together; give both versions")
+    text = tables.changes(call, old, new, held) if old and new else tables.decision_table(call, version, held)
+    typer.echo(text, nl=False)
 
 
 @model_app.command()

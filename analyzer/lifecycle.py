@@ -68,9 +68,7 @@ class Lives:
 
 def span(source: Source, start: int, end: int) -> Span:
     """The place from byte `start` to byte `end`, exclusive."""
-    return Span(
-        source.path, start, end, source.line(start), source.column(start), source.line(end), source.column(end)
-    )
+    return Span(source.path, start, end, source.line(start), source.column(start), source.line(end), source.column(end))
 
 
 def sites_in(unit: Unit, names: Iterable[str]) -> tuple[list[Site], list[Skipped]]:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
+from analyzer.dma_calls import DMA_CALLS
+from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Origin, Partner
 from analyzer.lifecycle import Life, Site, span
 from analyzer.rules import Rule
-from analyzer.syntax.expr import Assign, Call, Member, strip, walk
+from analyzer.syntax.expr import Assign, Call, Expr, Member, strip, walk
 from analyzer.syntax.functions import Function
 from analyzer.syntax.unit import Unit
 from analyzer.trace.types import Types
@@ -65,6 +67,44 @@ def _finding(rule: Rule, site: Site, origin: Origin, who: tuple[Partner, ...]) -
         rule.id, rule.level, span(site.fn.source, callee.start, callee.end), site.fn.name, site.call.name, message,
         fingerprint(rule.id, site.fn, site.call.name, call), origin, who,
     )  # fmt: skip
+
+
+def at(unit: Unit, line: int, column: int | None, argument: int | None) -> tuple[Function, int, Expr]:
+    """The expression that a place means: an argument of the call that stands there, else what stands there itself.
+
+    Raises UsageError if nothing to trace stands there, or if the call has no such argument.
+    """
+    source = unit.source
+    where = f"{source.path}:{line}"
+    start, end = source.offset(line), source.offset(line + 1)
+    offset = start + column - 1 if column is not None else start
+    fn = unit.function_at(offset) or unit.function_at(max(start, end - 2))
+    if fn is None:
+        raise UsageError(f"{where}: no function holds this line; name a line inside one")
+    calls = [(i, c) for i, c in fn.calls if (c.start <= offset < c.end if column is not None else start <= c.parts[0].start < end)]
+    named = sorted(calls, key=lambda found: (found[1].name not in DMA_CALLS, -found[1].start if column is not None else found[1].start))
+    if named and (argument is not None or column is None or named[0][1].parts[0].start <= offset < named[0][1].parts[0].end):
+        index, call = named[0]
+        wanted = argument if argument is not None else _address_position(call)
+        if wanted >= len(call.args):
+            raise UsageError(f"{where}: {call.name or 'the call'}() has {len(call.args)} arguments; --arg counts from 0")
+        return fn, index, call.args[wanted]
+    for index, node in enumerate(fn.nodes):
+        inside = [e for e in walk(node.expr) if e.start >= 0] if node.expr is not None else []
+        if column is not None:
+            inside = [e for e in inside if e.start <= offset < e.end]
+            if inside:
+                return fn, index, min(inside, key=lambda e: e.end - e.start)
+        elif values := [e for e in inside if isinstance(e, Assign) and start <= e.start < end]:
+            return fn, index, values[0].parts[1]
+    raise UsageError(f"{where}: no call or assignment to trace; give LINE:COLUMN of an expression")
+
+
+def _address_position(call: Call) -> int:
+    api = DMA_CALLS.get(call.name)
+    if api is None:
+        return 0
+    return next(p for p in (api.position(role) for role in ("phys", "addr", "page", "ptr")) if p >= 0)
 
 
 def dma_address_stores(unit: Unit, types: Types) -> Iterator[tuple[Function, int, Assign]]:

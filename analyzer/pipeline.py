@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analyzer import lifecycle, match
@@ -20,8 +20,9 @@ from analyzer.rewrite.propose import propose
 from analyzer.rules import Rule
 from analyzer.syntax import prefilter
 from analyzer.trace.knowledge import Knowledge
+from analyzer.trace.questions import Budget
 from analyzer.trace.tree import Tree
-from analyzer.trace.walk import Budget, Tracer
+from analyzer.trace.walk import Tracer
 
 _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
 
@@ -37,7 +38,7 @@ class Options:
     target: str | None = None
     level: Level = Level.NOTE
     jobs: int = 1
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     version: str = "0"
 
 
@@ -101,11 +102,9 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     work = _Work(root, options.rules, options.knowledge, options.budget, target)
     groups = _modules(Tree(root), relative)
     findings: list[Finding] = []
-    done = 0
-    for result in _run(work, groups, options.jobs):
+    for done, result in enumerate(_run(work, groups, options.jobs), 1):
         findings += result.findings
         skipped += result.skipped
-        done += 1
         if progress is not None:
             progress(done, len(groups))
     wanted = set(relative)
@@ -115,6 +114,26 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
         len(files), len(relative), time.monotonic() - started, _lines(root, ordered),
     )  # fmt: skip
+
+
+def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowledge, budget: Budget) -> Origin:
+    """Where the value at `place`, FILE:LINE or FILE:LINE:COLUMN (both from 1), comes from.
+
+    Raises UsageError for a place that does not exist or holds nothing to trace.
+    """
+    found = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
+    if found is None:
+        raise UsageError(f"{place}: not a place; write it as FILE:LINE or FILE:LINE:COLUMN")
+    file = Path(found[1])
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file; name one that exists")
+    root = (tree or find_tree((file,))).resolve()
+    tracer = Tracer(Tree(root), knowledge, budget)
+    unit = tracer.tree.unit(_relative(str(file), root))
+    if unit is None:
+        raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
+    fn, node, expr = match.at(unit, int(found[2]), int(found[3]) if found[3] else None, argument)
+    return tracer.origin(fn, node, expr)
 
 
 def _relative(path: str, root: Path) -> str:
@@ -176,7 +195,11 @@ class _Work:
         tree = tracer.tree
         folder = tree.module(files[0])
         skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
-        near = {p for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for p in tree.search(name, folder)} if tree.is_driver_folder(folder) else set()
+        near = (
+            {p for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for p in tree.search(name, folder)}
+            if tree.is_driver_folder(folder)
+            else set()
+        )
         pairs = lifecycle.lives(tree, tracer, sorted({*files, *near}))
         skipped += [s for s in pairs.skipped if s.path.rpartition(":")[0] in files]
         here = set(files)
@@ -202,9 +225,7 @@ class _Work:
                 findings.append(self._with_rewrite(rule, finding, life, pairs.lives, orphan))
         return findings
 
-    def _with_rewrite(
-        self, rule: Rule, finding: Finding, life: Life, lives: tuple[Life, ...], orphan: lifecycle.Site | None
-    ) -> Finding:
+    def _with_rewrite(self, rule: Rule, finding: Finding, life: Life, lives: tuple[Life, ...], orphan: lifecycle.Site | None) -> Finding:
         if rule.withheld is not None:
             return replace(finding, rewrite=Rewrite("withheld", rule.withheld))
         if not rule.templates:

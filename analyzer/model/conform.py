@@ -15,7 +15,8 @@ from itertools import product
 from pathlib import Path
 
 from analyzer.errors import ModelError
-from analyzer.model.dma_api import ERROR, run_map, run_unmap
+from analyzer.model.dma_api import run_map, run_unmap
+from analyzer.model.machine import ERROR
 from analyzer.model.states import (
     BACKENDS,
     CC_SHARED,

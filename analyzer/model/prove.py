@@ -67,7 +67,8 @@ def table(proofs: list[Proof]) -> str:
     width = max(len(proof.rule) for proof in proofs)
     claims = max(len(proof.claim) for proof in proofs)
     lines = [
-        f"{'ok  ' if p.holds else 'FAIL'}  {p.rule:{width}}  {p.claim:{claims}}  {p.version:5} {p.states:7} states {p.equal:7} equal {p.refined:6} better"
+        f"{'ok  ' if p.holds else 'FAIL'}  {p.rule:{width}}  {p.claim:{claims}}  {p.version:5}"
+        f" {p.states:7} states {p.equal:7} equal {p.refined:6} better"
         for p in proofs
     ]
     lines += [f"\n{p.rule}, {p.claim}, {p.version}: {p.note}" for p in proofs if not p.holds]

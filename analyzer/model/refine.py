@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from analyzer.errors import ModelError
 from analyzer.findings import Kind, Verdict
-from analyzer.model.dma_api import ERROR, MAPS, UNMAPS, Outcome, run_map, run_unmap
+from analyzer.model.dma_api import MAPS, UNMAPS, run_map, run_unmap
+from analyzer.model.machine import ERROR, Outcome
 from analyzer.model.states import DEVICE_MEMORY, DIRECTIONS, MEMORY_OF, MMIO, READ_ATTRS, SKIP_CPU_SYNC, WITHOUT_PAGE, State, relevant
 from analyzer.model.versions import release
 from analyzer.rules import Template

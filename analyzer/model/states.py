@@ -79,11 +79,10 @@ _REVERSED = (False, True)
 
 def everything(memory: tuple[str, ...] = MEMORY, directions: tuple[str, ...] = DIRECTIONS) -> Iterator[State]:
     """Every state, also those in which two fields cannot matter together."""
-    for values in product(
-        BACKENDS, memory, directions, _BOTH, ("off", "active", "forced"), _BOTH, ("none", "host", "guest"),
-        _REVERSED, _REVERSED, _REVERSED, _REVERSED, _BOTH,
-    ):  # fmt: skip
-        state = State(*values)
+    device = product(BACKENDS, memory, directions, _BOTH, ("off", "active", "forced"), _BOTH, ("none", "host", "guest"))
+    flags = tuple(product(_REVERSED, _REVERSED, _REVERSED, _REVERSED, _BOTH))
+    for (backend, kind, direction, coherent, swiotlb, reachable, cc), rest in product(device, flags):
+        state = State(backend, kind, direction, coherent, swiotlb, reachable, cc, *rest)
         if state.kmalloc_bounce and (state.coherent or state.dir == "DMA_TO_DEVICE"):
             continue  # dma_kmalloc_safe()
         yield state

@@ -60,9 +60,7 @@ def finding(one: Finding) -> Json:
         "message": one.message,
         "fingerprint": one.fingerprint,
         "origin": origin(one.origin),
-        "partners": [
-            {"role": p.role, **_place(p.span), "function": p.function, "callee": p.callee} for p in one.partners
-        ],
+        "partners": [{"role": p.role, **_place(p.span), "function": p.function, "callee": p.callee} for p in one.partners],
         "rewrite": asdict(one.rewrite),
         "verdict": asdict(one.verdict),
     }

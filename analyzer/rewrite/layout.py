@@ -136,9 +136,7 @@ def _raw_arguments(source: Source, call: Call, opening: int) -> list[str]:
         comma = source.blanked.index(b",", before.end, after.start)
         bounds += (comma, comma + 1)
     bounds.append(call.end - 1)
-    return [
-        source.data[bounds[i] : bounds[i + 1]].decode("utf-8", "surrogateescape").strip() for i in range(0, len(bounds), 2)
-    ]
+    return [source.data[bounds[i] : bounds[i + 1]].decode("utf-8", "surrogateescape").strip() for i in range(0, len(bounds), 2)]
 
 
 def _appended(source: Source, call: Call, new: NewCall, opening: int, limit: int) -> tuple[Edit, ...]:

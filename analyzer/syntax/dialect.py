@@ -42,7 +42,9 @@ _TYPE_ARGUMENT = re.compile(
     rb"(?P<before>(?P<callee>\b[A-Za-z_]\w*)\s*\(|,)(?P<space>\s*)"
     rb"(?P<type>" + _TYPE_WORDS + rb"+\w+(?:\s*\*+)*|\w+\s*\*+)(?=\s*(?P<after>[,)]))"
 )
-_NOT_CALLED = frozenset({b"sizeof", b"return", b"if", b"while", b"for", b"switch", b"case", b"else", b"_Alignof", b"alignof", b"__alignof__", b"__attribute__"})
+_NOT_CALLED = frozenset(
+    {b"sizeof", b"return", b"if", b"while", b"for", b"switch", b"case", b"else", b"_Alignof", b"alignof", b"__alignof__", b"__attribute__"}
+)
 _KEYWORD_HEADS = frozenset({b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"do", b"else", b"case"})
 _CASE_RANGE = re.compile(rb"(?<=[\w)\s])\.\.\.(?=\s*[\w(\-'])")
 _EACH = re.compile(rb"\b([A-Za-z_]\w*(?:each|EACH)\w*)\s*\(")
@@ -103,7 +105,7 @@ def blank_annotations(text: bytes) -> bytes:
 
 def _type_argument(match: re.Match[bytes]) -> bytes:
     callee, kind = match["callee"], match["type"]
-    if callee is not None and callee in _NOT_CALLED:
+    if callee in _NOT_CALLED:
         return match.group()
     return match["before"] + match["space"] + re.sub(rb"\W", b"_", kind)
 
@@ -121,24 +123,24 @@ def _blank_macro_heads(text: bytes) -> bytes:
         if before and before[-1:] not in b";{}:)" and not before.endswith((b"else", b"do")):
             continue
         heads[at] = (at + len(name.group(1)), match.start())
-    for match in _EACH.finditer(text):
-        end = closing(text, match.end() - 1)
-        if end < 0 or match.start() in heads:
+    for loop in _EACH.finditer(text):
+        end = closing(text, loop.end() - 1)
+        if end < 0 or loop.start() in heads:
             continue
-        following = text[end + 1 :].lstrip()[:1]
-        if following.isalpha() or following in (b"_", b"{", b"*", b"(") or text[end + 1 :].lstrip()[:2] in (b"++", b"--"):
-            heads[match.start()] = (match.start() + len(match.group(1)), end)
+        following = text[end + 1 :].lstrip()[:2]
+        if following[:1].isalpha() or following[:1] in (b"_", b"{", b"*", b"(") or following in (b"++", b"--"):
+            heads[loop.start()] = (loop.start() + len(loop.group(1)), end)
     if not heads:
         return text
     out = bytearray(text)
     for at, (name_end, end) in heads.items():
-        name = text[at:name_end]
-        if _PLAIN_BLOCK.search(name):
+        name_text = text[at:name_end]
+        if _PLAIN_BLOCK.search(name_text):
             out[at : end + 1] = re.sub(rb"[^\n]", b" ", bytes(out[at : end + 1]))
-        elif len(name) >= 5:
-            out[at:name_end] = b"while".ljust(len(name))
-        elif len(name) >= 2:
-            out[at:name_end] = b"if".ljust(len(name))
+        elif len(name_text) >= 5:
+            out[at:name_end] = b"while".ljust(len(name_text))
+        elif len(name_text) >= 2:
+            out[at:name_end] = b"if".ljust(len(name_text))
     return bytes(out)
 
 

@@ -23,9 +23,7 @@ _COMMENT_OR_LITERAL = re.compile(
     re.DOTALL,
 )
 _CONDITIONAL = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
-_OTHER_DIRECTIVE = re.compile(
-    rb"^[ \t]*#[ \t]*(?!if\b|ifdef\b|ifndef\b|elif\b|else\b|endif\b)(?:[^\n\\]|\\.)*", re.MULTILINE | re.DOTALL
-)
+_OTHER_DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(?!if\b|ifdef\b|ifndef\b|elif\b|else\b|endif\b)(?:[^\n\\]|\\.)*", re.MULTILINE | re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -7,7 +7,7 @@ import re
 from bisect import bisect_right
 from functools import cached_property
 
-from analyzer.syntax import lower
+from analyzer.syntax import parts
 from analyzer.syntax.expr import Expr
 from analyzer.syntax.functions import CType, Function
 from analyzer.syntax.items import Item, items
@@ -62,7 +62,7 @@ class Unit:
     def function(self, item: Item) -> Function:
         """The function that `item` is, parsed once."""
         if item.head not in self._functions:
-            self._functions[item.head] = lower.function(self.source, item)
+            self._functions[item.head] = parts.function(self.source, item)
         return self._functions[item.head]
 
     def functions(self, name: str) -> list[Function]:
@@ -98,14 +98,14 @@ class Unit:
         if define is None or not define.group(3).strip():
             return None
         params = tuple(p.strip().decode("latin-1") for p in (define.group(2) or b"").split(b",") if p.strip())
-        return lower.macro(self.source, name, params, define.start(3), define.end(3))
+        return parts.macro(self.source, name, params, define.start(3), define.end(3))
 
     def fields(self, tag: str) -> dict[str, CType] | None:
         """The members of struct or union `tag` if it is defined here."""
         if tag not in self._fields:
             found = self._may_define(tag.encode()) and self.named("type", tag)
             item = found[0] if found else None
-            self._fields[tag] = lower.fields(self.source.code[item.body : item.end]) if item is not None else None
+            self._fields[tag] = parts.fields(self.source.code[item.body : item.end]) if item is not None else None
         return self._fields[tag]
 
     def _may_define(self, tag: bytes) -> bool:
@@ -130,4 +130,4 @@ class Unit:
 
     def initial_value(self, item: Item) -> Expr:
         """The initialiser of a top-level variable."""
-        return lower.initial_value(self.source, item)
+        return parts.initial_value(self.source, item)

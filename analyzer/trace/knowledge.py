@@ -121,9 +121,7 @@ def load(files: Iterable[Path]) -> Knowledge:
         for entry in (*table.source, *table.propagator, *table.stop):
             match entry:
                 case _Source():
-                    meaning = Meaning(
-                        entry.origin, entry.stop, None, None, entry.evidence, entry.argument, entry.literal, entry.doubt
-                    )
+                    meaning = Meaning(entry.origin, entry.stop, None, None, entry.evidence, entry.argument, entry.literal, entry.doubt)
                 case _Propagator():
                     source = OBJECT if entry.source == "object" else int(entry.source)
                     meaning = Meaning(source=source, default=entry.default, evidence=entry.evidence)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from analyzer.syntax import lower
+from analyzer.syntax import parts
 from analyzer.syntax.expr import Assign, Call, Cast, Expr, Index, Initializer, Member, Name, Unary, strip, walk
 from analyzer.syntax.functions import CType, Function, Node
 from analyzer.syntax.items import Item
@@ -77,7 +77,7 @@ class Stores:
             other = self._tree.unit(path)
             if other is not None:
                 result += self._in_unit(other, tag, field)
-        positional = [p for p in self._tree.search(outer, folder)] if home and field in home[0] else []
+        positional = self._tree.search(outer, folder) if home and field in home[0] else ()
         for path in positional:
             other = self._tree.unit(path)
             for item in other.items if other is not None else ():
@@ -143,20 +143,18 @@ class Stores:
         found = self._types.member(place, fn, unit)
         return found is not None and found[0] == tag
 
-    def _literal(
-        self, fn: Function, node: int, init: Expr, outer: str, array: bool, tag: str, field: str, unit: Unit
-    ) -> Iterator[Store]:
+    def _literal(self, fn: Function, node: int, init: Expr, outer: str, array: bool, tag: str, field: str, unit: Unit) -> Iterator[Store]:
         """The stores to `tag`.`field` inside an initialiser of a struct `outer`, or of an array of them."""
         if not isinstance(init, Initializer) or not outer:
             return
         names = [] if array else self._order(outer, unit)
-        for position, (name, part) in enumerate(zip(init.fields, init.parts, strict=True)):
+        for position, (designator, part) in enumerate(zip(init.fields, init.parts, strict=True)):
             value = strip(part)
-            if array or name.startswith("["):
+            if array or designator.startswith("["):
                 if isinstance(value, Initializer):
                     yield from self._literal(fn, node, value, outer, False, tag, field, unit)
                 continue
-            name = name or (names[position] if position < len(names) and not any(init.fields) else "")
+            name = designator or (names[position] if position < len(names) and not any(init.fields) else "")
             label, _, rest = name.partition(".")
             if rest:
                 value = Initializer(part.start, part.end, (part,), (rest,))
@@ -223,17 +221,17 @@ class Stores:
             yield Store(file_scope(unit, name, item.head, item.end, value), 2, value, value)
         seen: set[int] = set()
         pattern = re.compile(rb"\b" + word + rb"\b\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&]=|[,)])")
-        for item, at in ((i, m) for i, m in self._tree.items_with(unit, pattern)):
-            if item is None:
+        for holder, at in self._tree.items_with(unit, pattern):
+            if holder is None:
                 plain = re.compile(rb"\b" + word + rb"\s*=\s*([^;{]*);").match(unit.source.code, at)
                 if plain:
-                    value = lower.expression(plain.group(1), plain.start(1))
+                    value = parts.expression(plain.group(1), plain.start(1))
                     yield Store(file_scope(unit, name, at, plain.end(), value), 2, value, value)
                 continue
-            if item.kind != "function" or item.head in seen:
+            if holder.kind != "function" or holder.head in seen:
                 continue
-            seen.add(item.head)
-            fn = unit.function(item)
+            seen.add(holder.head)
+            fn = unit.function(holder)
             for index, node in enumerate(fn.nodes):
                 for expr in walk(node.expr) if node.expr is not None else ():
                     if isinstance(expr, Assign) and self._is_global(expr.parts[0], name):

@@ -112,9 +112,7 @@ class Tree:
     def _search_uncached(self, word: str, folder: str) -> tuple[str, ...]:
         needle = word.encode()
         whole = re.compile(rb"\b" + re.escape(needle) + rb"\b")
-        return tuple(
-            path for path in self.below(folder, 4000) if needle in (data := self._bytes(path)) and whole.search(data)
-        )
+        return tuple(path for path in self.below(folder, 4000) if needle in (data := self._bytes(path)) and whole.search(data))
 
     # scopes
 

@@ -68,7 +68,7 @@ class Types:
                     kind = fn.variables[variable].type
                     return self.resolve(kind, unit) if kind.base else None
                 return self._global(text, unit)
-            case Member(field=field):
+            case Member():
                 found = self.member(expr, fn, unit)
                 return found[1] if found else None
             case Index():
@@ -127,7 +127,9 @@ class Types:
         return fn.source.text(expr.start, expr.end)
 
     def _global(self, name: str, unit: Unit) -> CType | None:
-        declaration = re.compile(rb"^(?:[\w \t]*?)\b((?:struct|union)\s+\w+|\w+)\s+(\**)\s*" + re.escape(name.encode()) + rb"\b\s*(\[?)", re.MULTILINE)
+        declaration = re.compile(
+            rb"^(?:[\w \t]*?)\b((?:struct|union)\s+\w+|\w+)\s+(\**)\s*" + re.escape(name.encode()) + rb"\b\s*(\[?)", re.MULTILINE
+        )
         found = declaration.search(unit.source.code)
         if found is None or found.group(1) in (b"return", b"goto", b"case", b"else"):
             return None
@@ -158,4 +160,3 @@ class Types:
             return tag, CType(f"struct {outer}::{path}", kind.pointers)
         home = self._tree.unit(found[1])
         return tag, self.resolve(kind, home or unit)
-

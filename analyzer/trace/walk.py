@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from analyzer.findings import Kind, Origin, Step
@@ -24,32 +23,22 @@ from analyzer.syntax.expr import (
     Unary,
     path_of,
     strip,
-    walk,
 )
 from analyzer.syntax.functions import CType, Function
 from analyzer.syntax.unit import Unit
-from analyzer.trace.knowledge import OBJECT, RETURN, Knowledge, Meaning
+from analyzer.trace.arithmetic import address_side
+from analyzer.trace.knowledge import OBJECT, Knowledge, Meaning
+from analyzer.trace.leaves import NUMBER, Leaf, Leaves, is_address, merge, origin_of, unknown
+from analyzer.trace.questions import Budget, Questions
 from analyzer.trace.reach import Definition, reaching, root_of, substitute
 from analyzer.trace.stores import Store, Stores
 from analyzer.trace.tree import Tree
 from analyzer.trace.types import Types, struct_tag
 
 _EXIT = 1
-_COMPARISONS = frozenset({"==", "!=", "<", ">", "<=", ">=", "&&", "||", "%", "^"})
 # A function of such a type yields half an address at most, put together from what hardware or firmware says.
 _NARROW = frozenset({"u8", "u16", "u32", "uint8_t", "uint16_t", "uint32_t", "__u32", "__le32", "__be32", "int", "bool", "s32"})
-_BUDGET: tuple[object, ...] = ("budget",)  # never an enclosing question: an answer cut short is not used again
 _SMALL = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Where a trace gives up: nested questions, questions in all, callers of one function, files opened."""
-
-    depth: int = 60
-    questions: int = 3000
-    callers: int = 60
-    files: int = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,49 +57,6 @@ class Frame:
         return (self.fn.source.path, self.call.start, self.call.end, *outer)
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """Where one path ends: a kind (None for a number that is no address), why it is unknown, and the way there."""
-
-    kind: Kind | None
-    reason: str | None = None
-    steps: tuple[Step, ...] = ()
-    # the places (file, line) where such paths end
-    ends: frozenset[tuple[str, int]] = frozenset()
-    # for a DMA address: the file and offset of the call that made it
-    site: tuple[str, int] | None = None
-
-
-Leaves = tuple[Leaf, ...]
-_NUMBER: Leaves = (Leaf(None),)
-
-
-def _unknown(reason: str) -> Leaves:
-    return (Leaf(Kind.UNKNOWN, reason),)
-
-
-def _merge(groups: Iterable[Leaves]) -> Leaves:
-    """All leaves, one for each kind and reason, with the shortest way there."""
-    best: dict[tuple[object, ...], Leaf] = {}
-    for leaf in (leaf for group in groups for leaf in group):
-        key = (leaf.kind, leaf.reason, leaf.site)
-        old = best.get(key)
-        if old is None:
-            best[key] = leaf
-        else:
-            shorter = leaf if len(leaf.steps) < len(old.steps) else old
-            best[key] = replace(shorter, ends=old.ends | leaf.ends)
-    return tuple(best.values())
-
-
-def _is_address(leaves: Leaves) -> bool:
-    return any(leaf.kind not in (None, Kind.UNKNOWN) for leaf in leaves)
-
-
-def _is_number(leaves: Leaves) -> bool:
-    return bool(leaves) and all(leaf.kind is None for leaf in leaves)
-
-
 def _number(text: str) -> int | None:
     try:
         return int(re.sub(r"[uUlL]+\Z", "", text), 0)
@@ -125,32 +71,24 @@ class Tracer:
         self.tree = tree
         self.types = Types(tree)
         self._knowledge = knowledge
-        self._budget = budget or Budget()
         self._stores = Stores(tree, self.types, knowledge.aliases)
-        self._active: set[tuple[object, ...]] = set()
-        self._questions = 0
-        self._opened = 0
-        self._lacking: list[set[tuple[object, ...]]] = [set()]
-        self._memo: dict[tuple[object, ...], tuple[Leaves, frozenset[tuple[object, ...]]]] = {}
+        self._questions = Questions(tree, budget or Budget())
 
     def leaves(self, fn: Function, node: int, expr: Expr) -> Leaves:
         """Where the paths from the value of `expr`, evaluated at `node` of `fn`, end."""
-        self._questions = 0
-        self._opened = self.tree.opened
-        self._active.clear()
-        self._lacking = [set()]
+        self._questions.start()
         return self._value(fn, node, expr, None, 0)
 
     def origin(self, fn: Function, node: int, expr: Expr) -> Origin:
         """Where the value of `expr`, evaluated at `node` of `fn`, comes from."""
         leaves = self.leaves(fn, node, expr)
-        return _origin((self._step(fn, expr, "the address in question"),), leaves)
+        return origin_of((self._step(fn, expr, "the address in question"),), leaves)
 
     def sites(self, fn: Function, node: int, expr: Expr) -> tuple[Origin, frozenset[tuple[str, int]]]:
         """Where a DMA address comes from, and the calls (file, byte offset) that made it."""
         leaves = self.leaves(fn, node, expr)
         step = self._step(fn, expr, "the handle in question")
-        return _origin((step,), leaves), frozenset(leaf.site for leaf in leaves if leaf.site)
+        return origin_of((step,), leaves), frozenset(leaf.site for leaf in leaves if leaf.site)
 
     # helpers
 
@@ -171,48 +109,11 @@ class Tracer:
         end = frozenset({(step.path, step.line)})
         return tuple(replace(leaf, steps=(step, *leaf.steps), ends=leaf.ends or end) for leaf in leaves)
 
-    def _guarded(self, key: tuple[object, ...], depth: int, ask: Callable[[], Leaves]) -> Leaves:
-        """Ask once: a question inside itself adds nothing, one beyond the budget is a stop that is named.
-
-        An answer that lacks what an enclosing question adds is good again only inside that question.
-        """
-        if key in self._memo:
-            leaves, lacks = self._memo[key]
-            if lacks <= self._active:
-                self._lacking[-1] |= lacks
-                return leaves
-        if key in self._active:
-            self._lacking[-1].add(key)
-            return ()
-        self._questions += 1
-        if why := self._spent(depth):
-            self._lacking[-1].add(_BUDGET)
-            return _unknown(why)
-        self._active.add(key)
-        self._lacking.append(set())
-        leaves = ask()
-        mine = self._lacking.pop()
-        self._active.discard(key)
-        mine.discard(key)
-        self._lacking[-1] |= mine
-        self._memo[key] = (leaves, frozenset(mine))
-        return leaves
-
-    def _spent(self, depth: int) -> str:
-        budget = self._budget
-        if depth > budget.depth:
-            return f"gave up after {budget.depth} nested steps; raise --depth"
-        if self._questions > budget.questions:
-            return f"gave up after {budget.questions} questions; raise --questions"
-        if self.tree.opened - self._opened > budget.files:
-            return f"gave up after {budget.files} files; raise --files"
-        return ""
-
     # values
 
     def _value(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
         key = (fn.source.path, fn.start, node, expr, frame.key if frame is not None else ())
-        return self._guarded(key, depth, lambda: self._value_of(fn, node, expr, frame, depth + 1))
+        return self._questions.ask(key, depth, lambda: self._value_of(fn, node, expr, frame, depth + 1))
 
     def _value_of(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
         expr = strip(expr)
@@ -224,8 +125,8 @@ class Tracer:
             case Constant(text=text):
                 value = _number(text)
                 if value is not None and _SMALL <= value < (1 << 64) - _SMALL and value != 0xFFFFFFFF:
-                    return self._via(fn, expr, "a number", _unknown("a number written in the code"))
-                return _NUMBER
+                    return self._via(fn, expr, "a number", unknown("a number written in the code"))
+                return NUMBER
             case Name():
                 return self._name(fn, node, expr, frame, depth)
             case Member():
@@ -237,65 +138,27 @@ class Tracer:
             case Unary(op="*"):
                 return self._place(fn, node, expr, frame, depth)
             case Unary(op=op):
-                return _NUMBER if op in ("!", "~") else ask(expr.parts[0])
+                return NUMBER if op in ("!", "~") else ask(expr.parts[0])
             case Binary():
-                return self._arithmetic(fn, node, expr, ask)
+                return address_side(expr, ask)
             case Conditional():
-                return _merge((ask(expr.parts[1]), ask(expr.parts[2])))
+                return merge((ask(expr.parts[1]), ask(expr.parts[2])))
             case Assign(op=op):
                 if op == "=":
                     return ask(expr.parts[1])
                 both = Binary(expr.start, expr.end, expr.parts, op[:-1])
-                return self._arithmetic(fn, node, both, ask)
+                return address_side(both, ask)
             case Statements():
-                return ask(expr.parts[-1]) if expr.parts else _NUMBER
+                return ask(expr.parts[-1]) if expr.parts else NUMBER
             case Cast():
                 return ask(expr.parts[0])
             case Initializer():
-                return _merge(ask(part) for part in expr.parts) if expr.parts else _NUMBER
+                return merge(ask(part) for part in expr.parts) if expr.parts else NUMBER
             case Call():
                 return self._call(fn, node, expr, frame, depth)
         if not expr.parts and expr.start == expr.end:
-            return _NUMBER
-        return self._via(fn, expr, "not understood", _unknown("an expression that could not be parsed, or inline assembly"))
-
-    def _arithmetic(self, fn: Function, node: int, expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
-        """The side of an operation that carries the address."""
-        left, right = expr.parts
-        op = expr.op
-        if op in _COMPARISONS:
-            return _NUMBER
-        if op == ",":
-            return ask(right)
-        if op in ("<<", ">>"):
-            return ask(left)
-        if op in ("*", "/"):
-            pages = [side for side in (left, right) if isinstance(side, Name) and side.text.endswith("PAGE_SIZE")]
-            return ask(left if pages and pages[0] is right else right) if pages else _NUMBER
-        if op == "-":
-            minuend = ask(left)
-            if isinstance(strip(right), Constant) or not _is_address(minuend):
-                return minuend
-            # the distance between two addresses is a number
-            return _NUMBER if _is_address(ask(right)) else minuend
-        if op == "&":
-            first = ask(left)
-            return ask(right) if _is_number(first) else first
-        # a sum has one address in it; what is left of a difference is an offset, so look at the other side first
-        if isinstance(strip(left), Binary) and strip(left).op == "-":  # type: ignore[attr-defined]
-            left, right = right, left
-        first = ask(left)
-        if isinstance(strip(right), Constant) or (_is_address(first) and op != "|"):
-            return first
-        second = ask(right)
-        if _is_number(first) or (not second and not _is_address(first)):
-            # (an empty answer is the question itself again, as in base = base + offset: no new origin)
-            return second
-        if not first and not _is_address(second):
-            return first
-        if _is_number(second) or (_is_address(first) and not _is_address(second)):
-            return first
-        return second if _is_address(second) and not _is_address(first) else _merge((first, second))
+            return NUMBER
+        return self._via(fn, expr, "not understood", unknown("an expression that could not be parsed, or inline assembly"))
 
     def _name(self, fn: Function, node: int, name: Name, frame: Frame | None, depth: int) -> Leaves:
         if name.variable >= 0:
@@ -307,23 +170,23 @@ class Tracer:
             body = next((n.expr for n in reversed(macro.nodes) if n.expr is not None), None)
             if body is None or isinstance(strip(body), Constant):
                 # a named constant: an offset beside an address, and an address of its own where it is large
-                return self._value(macro, _EXIT, body, None, depth) if body is not None else _NUMBER
+                return self._value(macro, _EXIT, body, None, depth) if body is not None else NUMBER
             return self._via(fn, name, "a macro", self._value(macro, len(macro.nodes) - 1, body, None, depth))
         if name.text.isupper() or name.text[:1].isdigit():
-            return _NUMBER
+            return NUMBER
         key = ("global", fn.source.path, name.text)
-        return self._guarded(key, depth, lambda: self._global(fn, name, depth + 1))
+        return self._questions.ask(key, depth, lambda: self._global(fn, name, depth + 1))
 
     def _global(self, fn: Function, name: Name, depth: int) -> Leaves:
         stores, complete = self._stores.of_global(name.text, self._unit(fn))
         groups = [self._stored(store, f"{name.text} is set here", depth) for store in stores]
         if not complete or not groups:
-            groups.append(_unknown(f"{name.text} is set outside of the files that were read"))
-        return _merge(groups)
+            groups.append(unknown(f"{name.text} is set outside of the files that were read"))
+        return merge(groups)
 
     def _stored(self, store: Store, note: str, depth: int) -> Leaves:
         if store.value is None:
-            return _NUMBER
+            return NUMBER
         if store.call is not None:
             if store.call.name in self._knowledge.inert:
                 return ()
@@ -378,11 +241,9 @@ class Tracer:
                     # the member is better known by the variable's type than by what was assigned to it
                     untyped = True
                     continue
-                leaves = _NUMBER
+                leaves = NUMBER
                 if definition.value is not None:
-                    leaves = self._via(
-                        fn, definition.at, "set here", self._value(fn, definition.node, definition.value, frame, depth)
-                    )
+                    leaves = self._via(fn, definition.at, "set here", self._value(fn, definition.node, definition.value, frame, depth))
                 groups.append(leaves)
                 continue
             if definition.call.name in self._knowledge.inert:
@@ -397,12 +258,12 @@ class Tracer:
             elif isinstance(use, Member) and self._may_store(definition.call, use.field, fn):
                 open_end = True
         if groups and not open_end and not untyped:
-            return _merge(groups)
+            return merge(groups)
         if untyped and not open_end:
             groups.append(self._field_or_stop(fn, node, use, frame, depth))
-            return _merge(groups)
+            return merge(groups)
         groups.append(self._entering(fn, node, use, root, frame, depth, bool(groups), plain, reached.entry))
-        return _merge(groups)
+        return merge(groups)
 
     def _loses_type(self, fn: Function, use: Expr, definition: Definition) -> bool:
         """Whether the definition turns a member whose struct is known into one whose struct is not."""
@@ -422,7 +283,7 @@ class Tracer:
         if root is not None and param and entry and frame is not None:
             position = fn.variables[root.variable].position
             if position >= len(frame.call.args):
-                return _unknown(f"{fn.name}() is called with too few arguments here")
+                return unknown(f"{fn.name}() is called with too few arguments here")
             argument = frame.call.args[position]
             outer = substitute(use, root, argument)
             if not fn.macro and isinstance(use, Member | Unary | Index) and path_of(outer) is None:
@@ -431,7 +292,7 @@ class Tracer:
         if plain and root is not None and param and entry:
             position = fn.variables[root.variable].position
             key = ("param", fn.source.path, fn.start, position)
-            return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1))
+            return self._questions.ask(key, depth, lambda: self._callers(fn, position, depth + 1))
         if not plain:
             return self._field_or_stop(fn, node, use, frame, depth)
         if root is not None and root.variable >= 0:
@@ -444,9 +305,13 @@ class Tracer:
             if some:
                 return ()
             fillers = sorted({d.call.name for d in reaching(fn, node, use).definitions if d.call is not None})
-            why = f"{', '.join(fillers)}() fills in {variable.name} in a way that was not followed" if fillers else f"{variable.name} is set by a macro, or not at all"
-            return self._via(fn, use, "not set in this function", _unknown(why))
-        return _unknown("a place that could not be named")
+            why = (
+                f"{', '.join(fillers)}() fills in {variable.name} in a way that was not followed"
+                if fillers
+                else f"{variable.name} is set by a macro, or not at all"
+            )
+            return self._via(fn, use, "not set in this function", unknown(why))
+        return unknown("a place that could not be named")
 
     def _field_or_stop(self, fn: Function, node: int, use: Expr, frame: Frame | None, depth: int) -> Leaves:
         use = strip(use)
@@ -457,10 +322,10 @@ class Tracer:
             if isinstance(inner, Name) and inner.variable >= 0 and fn.variables[inner.variable].position >= 0 and frame is None:
                 position = fn.variables[inner.variable].position
                 key = ("pointee", fn.source.path, fn.start, position)
-                return self._guarded(key, depth, lambda: self._callers(fn, position, depth + 1, True))
+                return self._questions.ask(key, depth, lambda: self._callers(fn, position, depth + 1, True))
             return self._element(fn, node, use, frame, depth)
         if not isinstance(use, Member):
-            return _unknown("a place that could not be named")
+            return unknown("a place that could not be named")
         return self._member(fn, node, use, frame, depth)
 
     def _element(self, fn: Function, node: int, use: Expr, frame: Frame | None, depth: int) -> Leaves:
@@ -480,7 +345,7 @@ class Tracer:
                 return self._value(fn, node, base, frame, depth)
             return ()  # fresh memory holds nothing yet
         what = self.tree_text(fn, use)
-        return self._via(fn, use, "read from memory", _unknown(f"{what} is read from memory that could not be followed"))
+        return self._via(fn, use, "read from memory", unknown(f"{what} is read from memory that could not be followed"))
 
     @staticmethod
     def tree_text(fn: Function, expr: Expr) -> str:
@@ -495,7 +360,9 @@ class Tracer:
         if found is None:
             found = self._stores.only_struct_with(use.field, unit)
         if found is None:
-            return self._via(fn, use, "a field", _unknown(f"the type of {fn.source.text(use.parts[0].start, use.parts[0].end)} could not be told"))
+            return self._via(
+                fn, use, "a field", unknown(f"the type of {fn.source.text(use.parts[0].start, use.parts[0].end)} could not be told")
+            )
         tag, kind = found
         if meaning := self._knowledge.fields.get(f"{tag}.{use.field}"):
             note = f"struct {tag} holds it: {', '.join(meaning.origins)}" if meaning.origins else f"part of struct {tag}"
@@ -503,10 +370,10 @@ class Tracer:
             if meaning.source is None and meaning.origins:
                 # a driver may put something else there by itself
                 own = self._stores.in_file(tag, use.field, unit)
-                leaves = _merge((leaves, *(self._stored(store, f"{use.field} is set here", depth) for store in own)))
+                leaves = merge((leaves, *(self._stored(store, f"{use.field} is set here", depth) for store in own)))
             return self._via(fn, use, note, leaves)
         key = ("field", tag, use.field, self.tree.struct_home(tag, unit))
-        leaves = self._guarded(key, depth, lambda: self._field(tag, use.field, kind, unit, depth + 1))
+        leaves = self._questions.ask(key, depth, lambda: self._field(tag, use.field, kind, unit, depth + 1))
         return self._via(fn, use, f"field of struct {tag.replace('::', '.')}", leaves)
 
     def _field(self, tag: str, field: str, kind: CType, unit: Unit, depth: int) -> Leaves:
@@ -514,10 +381,10 @@ class Tracer:
         groups = [self._stored(store, f"{field} is set here", depth) for store in stores]
         groups = [group for group in groups if group]
         if not groups:
-            return _unknown(f"no store to {tag.replace('::', '.')}.{field} was found")
+            return unknown(f"no store to {tag.replace('::', '.')}.{field} was found")
         if not complete:
-            groups.append(_unknown(f"struct {tag} is used beyond this driver; only the stores near by were read"))
-        return _merge(groups)
+            groups.append(unknown(f"struct {tag} is used beyond this driver; only the stores near by were read"))
+        return merge(groups)
 
     def _may_store(self, call: Call, field: str, fn: Function) -> bool:
         """Whether the callee's own text stores to a member of this name."""
@@ -525,8 +392,7 @@ class Tracer:
             return False
         pattern = re.compile(rb"(?:->|\.)\s*" + re.escape(field.encode()) + rb"\s*=[^=]")
         return any(
-            pattern.search(one.source.blanked, one.start, one.end) is not None
-            for one in self.tree.functions(call.name, self._unit(fn))
+            pattern.search(one.source.blanked, one.start, one.end) is not None for one in self.tree.functions(call.name, self._unit(fn))
         )
 
     # calls
@@ -541,24 +407,24 @@ class Tracer:
             if meaning.source is None:
                 leaves = tuple(Leaf(kind) for kind in meaning.origins if not (kind is Kind.UNKNOWN and meaning.stop))
                 if meaning.stop:
-                    leaves += _unknown(meaning.stop)
+                    leaves += unknown(meaning.stop)
                 for word in meaning.doubt:
                     if self._used_nearby(word, fn):
-                        leaves += _unknown(f"this driver makes such devices itself, with {word}()")
+                        leaves += unknown(f"this driver makes such devices itself, with {word}()")
                         break
-                return leaves or _NUMBER
+                return leaves or NUMBER
             if meaning.source == OBJECT:
                 base = strip(at).parts[0]
                 leaves = self._object(fn, node, base, frame, depth)
             elif call is not None and meaning.source < len(call.args):
                 leaves = self._object(fn, node, call.args[meaning.source], frame, depth)
             else:
-                return _unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
-            if meaning.default is None or _is_address(leaves):
+                return unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
+            if meaning.default is None or is_address(leaves):
                 return leaves
             unsure = tuple(leaf for leaf in leaves if leaf.kind is Kind.UNKNOWN)
             return (Leaf(meaning.default), *unsure)
-        return _unknown("no table entry fits")
+        return unknown("no table entry fits")
 
     def _used_nearby(self, word: str, fn: Function) -> bool:
         folder = self.tree.module(fn.source.path)
@@ -590,18 +456,21 @@ class Tracer:
             return self._value(fn, node, Member(call.start, call.end, (call.args[0],), field, True), frame, depth)
         if name and (meanings := self._knowledge.call(name)):
             leaves = self._meant(fn, node, call, meanings, call, frame, depth)
-            leaves = tuple(replace(leaf, site=(fn.source.path, call.start)) if leaf.kind is Kind.DMA_ADDR and not leaf.site else leaf for leaf in leaves)
+            leaves = tuple(
+                replace(leaf, site=(fn.source.path, call.start)) if leaf.kind is Kind.DMA_ADDR and not leaf.site else leaf
+                for leaf in leaves
+            )
             kinds = ", ".join(sorted({leaf.kind for leaf in leaves if leaf.kind}))
             return self._via(fn, call, f"{name}() {'yields ' + kinds if meanings[0].source is None else 'passes it on'}", leaves)
         targets = self._targets(fn, node, call)
         if not targets:
             what = f"{name}() is not in the tree" if name else f"indirect call of {fn.source.text(call.parts[0].start, call.parts[0].end)}"
-            return self._via(fn, call, "a call that could not be followed", _unknown(what))
+            return self._via(fn, call, "a call that could not be followed", unknown(what))
         if all(one.returns.base in _NARROW and not one.returns.pointers and not one.macro for one in targets):
-            return self._via(fn, call, "a number", _unknown(f"{targets[0].name}() returns a number too small for an address"))
+            return self._via(fn, call, "a number", unknown(f"{targets[0].name}() returns a number too small for an address"))
         inner = Frame(fn, node, call, frame)
         groups = [self._returned(target, inner, depth) for target in targets]
-        return self._via(fn, call, f"returned by {targets[0].name}()", _merge(groups))
+        return self._via(fn, call, f"returned by {targets[0].name}()", merge(groups))
 
     def _targets(self, fn: Function, node: int, call: Call) -> tuple[Function, ...]:
         """The functions that a call may run: by name, or those stored to the ops member it goes through."""
@@ -634,13 +503,13 @@ class Tracer:
     def _returned(self, callee: Function, frame: Frame, depth: int) -> Leaves:
         if callee.macro:
             body = next(((i, n.expr) for i, n in reversed(list(enumerate(callee.nodes))) if n.expr is not None), None)
-            return self._value(callee, body[0], body[1], frame, depth) if body is not None and body[1] is not None else _NUMBER
+            return self._value(callee, body[0], body[1], frame, depth) if body is not None and body[1] is not None else NUMBER
         groups = [
             self._via(callee, node.expr, f"{callee.name}() returns it", self._value(callee, index, node.expr, frame, depth))
             for index, node in enumerate(callee.nodes)
             if node.kind == "return" and node.expr is not None
         ]
-        return _merge(groups) if groups else _unknown(f"{callee.name}() returns nothing that was found")
+        return merge(groups) if groups else unknown(f"{callee.name}() returns nothing that was found")
 
     def _out(self, fn: Function, definition: Definition, use: Expr, frame: Frame | None, depth: int) -> Leaves:
         """What a callee stores to `use` through the pointer that it was handed; empty if it stores nothing there."""
@@ -667,8 +536,8 @@ class Tracer:
             if kind is not None and kind.pointers == 0 and self._carries(kind):
                 return ()  # the tables list what fills in such an object
             what = f"{call.name}() is not in the tree" if call.name else "an indirect call fills it in"
-            return _unknown(what)
-        return _merge(groups)
+            return unknown(what)
+        return merge(groups)
 
     def _at_exit(self, callee: Function, place: Expr, frame: Frame, depth: int) -> Leaves:
         """What `callee` leaves in `place`; empty if nothing."""
@@ -685,16 +554,16 @@ class Tracer:
                     value = self._value(callee, definition.node, definition.value, frame, depth + 1)
                     groups.append(self._via(callee, definition.at, f"{callee.name}() stores it", value))
                 else:
-                    groups.append(_NUMBER)
-            return _merge(groups)
+                    groups.append(NUMBER)
+            return merge(groups)
 
-        return self._guarded(key, depth, ask)
+        return self._questions.ask(key, depth, ask)
 
     def _callers(self, fn: Function, position: int, depth: int, pointee: bool = False) -> Leaves:
         """The values that callers pass as the argument at `position`, or what those point to."""
         callers, complete, why = self._stores.callers(fn)
-        if len(callers) > self._budget.callers:
-            callers, complete, why = callers[: self._budget.callers], False, f"{fn.name}() has too many callers; raise --callers"
+        if len(callers) > self._questions.budget.callers:
+            callers, complete, why = callers[: self._questions.budget.callers], False, f"{fn.name}() has too many callers; raise --callers"
         groups: list[Leaves] = []
         for caller in callers:
             if position >= len(caller.call.args):
@@ -706,39 +575,7 @@ class Tracer:
             leaves = self._value(caller.fn, caller.node, asked, None, depth)
             groups.append(self._via(caller.fn, argument, f"passed to {fn.name}() by {caller.fn.name}()", leaves))
         if not complete:
-            groups.append(_unknown(why))
+            groups.append(unknown(why))
         if not callers and complete:
-            return _unknown(f"no caller of {fn.name}() was found")
-        return _merge(groups)
-
-
-def _origin(first: tuple[Step, ...], leaves: Leaves) -> Origin:
-    """The answer: kinds, whether it is certain, the way to each kind, and what was not followed."""
-    addresses = [leaf for leaf in leaves if leaf.kind is not None]
-    known = [leaf for leaf in addresses if leaf.kind is not Kind.UNKNOWN]
-    stops = [leaf.reason for leaf in addresses if leaf.kind is Kind.UNKNOWN and leaf.reason]
-    if not addresses:
-        reason = "only numbers reach it" if leaves else "nothing that reaches it was found"
-        deepest = max(leaves, key=lambda leaf: len(leaf.steps), default=Leaf(None))
-        return Origin((Kind.UNKNOWN,), False, first + deepest.steps, reason, ((Kind.UNKNOWN, 1),))
-    shares: dict[Kind, int] = {}
-    for leaf in addresses:
-        assert leaf.kind is not None
-        shares[leaf.kind] = shares.get(leaf.kind, 0) + max(1, len(leaf.ends))
-    steps = list(first)
-    seen: set[Kind] = set()
-    for leaf in sorted(known or addresses, key=lambda leaf: (str(leaf.kind), len(leaf.steps))):
-        if leaf.kind is not None and leaf.kind not in seen:
-            seen.add(leaf.kind)
-            steps += [s for s in leaf.steps if s not in steps]
-    kinds = tuple(sorted(shares))
-    certain = len(kinds) == 1 and bool(known)
-    return Origin(kinds, certain, tuple(steps), stops[0] if stops else None, tuple(sorted(shares.items())))
-
-
-def sources_in(expr: Expr, names: frozenset[str]) -> bool:
-    """Whether `expr` calls one of `names` itself."""
-    return any(isinstance(part, Call) and part.name in names for part in walk(expr))
-
-
-__all__ = ["RETURN", "Budget", "Tracer", "sources_in"]
+            return unknown(f"no caller of {fn.name}() was found")
+        return merge(groups)
