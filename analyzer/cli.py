@@ -95,6 +95,7 @@ def scan(
     questions: Annotated[int, typer.Option("--questions", min=1, help="Budget of a trace: questions in all.")] = 3000,
     files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 800,
     callers: Annotated[int, typer.Option("--callers", min=1, help="Budget of a trace: callers of one function.")] = 60,
+    dead_ends: Annotated[int, typer.Option("--dead-ends", min=1, help="Budget of a trace: paths that end nowhere.")] = 40,
 ) -> None:
     """Find the calls, trace their addresses, propose rewrites and prove them."""
     from analyzer import pipeline, rules
@@ -108,7 +109,7 @@ def scan(
         paths=tuple(paths or [Path()]), rules=known,
         knowledge=knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])]),
         tree=_folder(tree), target=_target(target), level=Level(level), jobs=jobs or os.cpu_count() or 1,
-        budget=Budget(depth, questions, callers, files), version=__version__,
+        budget=Budget(depth, questions, callers, files, dead_ends), version=__version__,
     )  # fmt: skip
     with terminal.progress(sys.stderr) as progress:
         report = pipeline.scan(options, progress)
@@ -146,6 +147,7 @@ def trace(
     questions: Annotated[int, typer.Option("--questions", min=1, help="Budget: questions in all.")] = 3000,
     files: Annotated[int, typer.Option("--files", min=1, help="Budget: files opened.")] = 800,
     callers: Annotated[int, typer.Option("--callers", min=1, help="Budget: callers of one function.")] = 60,
+    dead_ends: Annotated[int, typer.Option("--dead-ends", min=1, help="Budget: paths that end nowhere.")] = 40,
 ) -> None:
     """Show where the address in a call, or the value of an expression, comes from."""
     from analyzer import pipeline, rules
@@ -154,7 +156,7 @@ def trace(
     from analyzer.trace.questions import Budget
 
     known = knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])])
-    origin = pipeline.trace(place, arg, _folder(tree), known, Budget(depth, questions, callers, files))
+    origin = pipeline.trace(place, arg, _folder(tree), known, Budget(depth, questions, callers, files, dead_ends))
     typer.echo(path.as_json(origin) if fmt is Format.JSON else path.as_text(origin), nl=False)
 
 

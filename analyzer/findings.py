@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -154,3 +155,6 @@ class Report:
 
 
 Json = dict[str, Any]
+
+# Told how many of how many parts of the work are done.
+Progress = Callable[[int, int], None]

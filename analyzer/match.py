@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 
 from analyzer.dma_calls import DMA_CALLS
@@ -11,10 +12,12 @@ from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Origin, Partner
 from analyzer.lifecycle import Life, Site, span
 from analyzer.rules import Rule
-from analyzer.syntax.expr import Assign, Call, Expr, Member, strip, walk
+from analyzer.syntax.expr import Assign, Call, Expr, Initializer, Member, strip, walk
 from analyzer.syntax.functions import Function
 from analyzer.syntax.unit import Unit
 from analyzer.trace.types import Types
+
+_DMA_ADDRESS_STORE = re.compile(rb"dma_address(?:\s*\([^;{}]*\))?\s*=(?!=)")
 
 
 def fingerprint(rule: str, fn: Function, callee: str, text: str) -> str:
@@ -25,6 +28,8 @@ def fingerprint(rule: str, fn: Function, callee: str, text: str) -> str:
 
 def applies(rule: Rule, origin: Origin) -> bool:
     """Whether an origin is one that the rule is about; an unknown part counts only where nothing else is known."""
+    if rule.certain and not origin.certain:
+        return False
     known = [kind for kind in origin.kinds if kind is not Kind.UNKNOWN]
     return any(kind in rule.origins for kind in (known or origin.kinds))
 
@@ -43,11 +48,11 @@ def _partner(site: Site) -> Partner:
 def by_origin(rules: Iterable[Rule], life: Life, origins: dict[str, Origin]) -> Iterator[tuple[Rule, Finding]]:
     """The findings of the rules that ask where an argument of the map call comes from."""
     site = life.map
-    for rule in rules:
-        origin = origins.get(rule.argument)
-        if site.call.name not in rule.callee or origin is None or not applies(rule, origin):
-            continue
-        yield rule, _finding(rule, site, origin, partners(life))
+    asking = [rule for rule in rules if site.call.name in rule.callee and rule.argument in origins]
+    fitting = [rule for rule in asking if applies(rule, origins[rule.argument])]
+    # what no rule may claim on this evidence is unknown to all of them
+    for rule in fitting or [rule for rule in asking if Kind.UNKNOWN in rule.origins and not origins[rule.argument].certain]:
+        yield rule, _finding(rule, site, origins[rule.argument], partners(life))
 
 
 def orphan(rule: Rule, site: Site, origin: Origin) -> Finding:
@@ -83,7 +88,8 @@ def at(unit: Unit, line: int, column: int | None, argument: int | None) -> tuple
         raise UsageError(f"{where}: no function holds this line; name a line inside one")
     calls = [(i, c) for i, c in fn.calls if (c.start <= offset < c.end if column is not None else start <= c.parts[0].start < end)]
     named = sorted(calls, key=lambda found: (found[1].name not in DMA_CALLS, -found[1].start if column is not None else found[1].start))
-    if named and (argument is not None or column is None or named[0][1].parts[0].start <= offset < named[0][1].parts[0].end):
+    exact = argument is not None or column is not None or (named and named[0][1].name in DMA_CALLS)
+    if named and exact and (argument is not None or column is None or named[0][1].parts[0].start <= offset < named[0][1].parts[0].end):
         index, call = named[0]
         wanted = argument if argument is not None else _address_position(call)
         if wanted >= len(call.args):
@@ -95,8 +101,14 @@ def at(unit: Unit, line: int, column: int | None, argument: int | None) -> tuple
             inside = [e for e in inside if e.start <= offset < e.end]
             if inside:
                 return fn, index, min(inside, key=lambda e: e.end - e.start)
-        elif values := [e for e in inside if isinstance(e, Assign) and start <= e.start < end]:
-            return fn, index, values[0].parts[1]
+            continue
+        values = [e.parts[1] for e in inside if isinstance(e, Assign) and start <= e.start < end]
+        # a designated initialiser
+        values += [part for e in inside if isinstance(e, Initializer) for part in e.parts if start <= part.start < end]
+        if values:
+            return fn, index, values[0]
+    if named and column is None:
+        return fn, named[0][0], named[0][1].args[0] if named[0][1].args else named[0][1]
     raise UsageError(f"{where}: no call or assignment to trace; give LINE:COLUMN of an expression")
 
 
@@ -109,20 +121,19 @@ def _address_position(call: Call) -> int:
 
 def dma_address_stores(unit: Unit, types: Types) -> Iterator[tuple[Function, int, Assign]]:
     """The assignments of one file to the DMA address of a scatterlist entry."""
+    if _DMA_ADDRESS_STORE.search(unit.source.data) is None:
+        return
     seen: set[int] = set()
-    for word in (b"sg_dma_address", b"dma_address"):
-        at = unit.source.blanked.find(word)
-        while at >= 0:
-            item = unit.item_at(at)
-            at = unit.source.blanked.find(word, at + 1)
-            if item is None or item.kind != "function" or item.head in seen:
-                continue
-            seen.add(item.head)
-            fn = unit.function(item)
-            for index, node in enumerate(fn.nodes):
-                for expr in walk(node.expr) if node.expr is not None else ():
-                    if isinstance(expr, Assign) and expr.op == "=" and _is_dma_address(expr, fn, unit, types):
-                        yield fn, index, expr
+    for found in _DMA_ADDRESS_STORE.finditer(unit.source.blanked):
+        item = unit.item_at(found.start())
+        if item is None or item.kind != "function" or item.head in seen:
+            continue
+        seen.add(item.head)
+        fn = unit.function(item)
+        for index, node in enumerate(fn.nodes):
+            for expr in walk(node.expr) if node.expr is not None else ():
+                if isinstance(expr, Assign) and expr.op == "=" and _is_dma_address(expr, fn, unit, types):
+                    yield fn, index, expr
 
 
 def _is_dma_address(store: Assign, fn: Function, unit: Unit, types: Types) -> bool:

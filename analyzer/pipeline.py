@@ -6,19 +6,21 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from analyzer import lifecycle, match
 from analyzer.errors import UsageError
-from analyzer.findings import Finding, Kind, Level, Origin, Report, Rewrite, Skipped, Verdict
+from analyzer.findings import Finding, Kind, Level, Origin, Progress, Report, Rewrite, Skipped, Verdict
 from analyzer.lifecycle import Life
 from analyzer.model.refine import verify
 from analyzer.rewrite.propose import propose
 from analyzer.rules import Rule
 from analyzer.syntax import prefilter
+from analyzer.syntax.unit import Unit
 from analyzer.trace.knowledge import Knowledge
 from analyzer.trace.questions import Budget
 from analyzer.trace.tree import Tree
@@ -40,9 +42,6 @@ class Options:
     jobs: int = 1
     budget: Budget = field(default_factory=Budget)
     version: str = "0"
-
-
-Progress = Callable[[int, int], None]
 
 
 def find_tree(paths: Iterable[Path]) -> Path:
@@ -187,20 +186,11 @@ class _Work:
     budget: Budget
     target: str
 
-    def tracer(self) -> Tracer:
-        return Tracer(Tree(self.root), self.knowledge, self.budget)
-
     def module(self, tracer: Tracer, files: tuple[str, ...]) -> _Result:
         """All findings of the module that holds `files`."""
         tree = tracer.tree
-        folder = tree.module(files[0])
         skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
-        near = (
-            {p for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for p in tree.search(name, folder)}
-            if tree.is_driver_folder(folder)
-            else set()
-        )
-        pairs = lifecycle.lives(tree, tracer, sorted({*files, *near}))
+        pairs = lifecycle.lives(tree, tracer, self._with_mappings(tree, files))
         skipped += [s for s in pairs.skipped if s.path.rpartition(":")[0] in files]
         here = set(files)
         findings = self._lives(tracer, pairs, here)
@@ -210,6 +200,16 @@ class _Work:
             elif rule.analysis == "bar-as-dma-addr":
                 findings += self._stores(tracer, rule, files)
         return _Result(findings, skipped)
+
+    @staticmethod
+    def _with_mappings(tree: Tree, files: tuple[str, ...]) -> list[str]:
+        """The files of the module that map or unmap, if one of `files` does: the other half of a life may be elsewhere."""
+        names = (*lifecycle.MAPS, *lifecycle.UNMAPS)
+        if not any(name.encode() in unit.source.data for path in files if (unit := tree.unit(path)) for name in names):
+            return []
+        folder = tree.module(files[0])
+        near = {path for name in names for path in tree.search(name, folder)} if tree.is_driver_folder(folder) else set()
+        return sorted({*files, *near})
 
     def _lives(self, tracer: Tracer, pairs: lifecycle.Lives, files: set[str]) -> list[Finding]:
         findings: list[Finding] = []
@@ -242,9 +242,12 @@ class _Work:
         )
         return replace(finding, rewrite=rewrite, verdict=verdict)
 
-    @staticmethod
-    def _stores(tracer: Tracer, rule: Rule, files: tuple[str, ...]) -> list[Finding]:
+    def _stores(self, tracer: Tracer, rule: Rule, files: tuple[str, ...]) -> list[Finding]:
         findings: list[Finding] = []
+        folder = tracer.tree.module(files[0])
+        bars = self.knowledge.words_for(Kind.PCI_BAR)
+        if tracer.tree.is_driver_folder(folder) and not tracer.tree.mentions(bars, folder):
+            return findings
         for path in files:
             unit = tracer.tree.unit(path)
             for fn, node, store in match.dma_address_stores(unit, tracer.types) if unit is not None else ():
@@ -270,17 +273,27 @@ def _sharing(life: Life, lives: tuple[Life, ...]) -> list[Life]:
     return group
 
 
-def _judge(work: _Work, groups: list[tuple[str, ...]]) -> list[_Result]:
-    tracer = work.tracer()
-    return [work.module(tracer, files) for files in groups]
+@cache
+def _kernel_headers(root: Path) -> dict[str, Unit | None]:
+    """The headers below include/ that this process has read: every module asks for the same ones."""
+    del root
+    return {}
 
 
-def _run(work: _Work, groups: list[tuple[str, ...]], jobs: int) -> Iterable[_Result]:
+def _judge(work: _Work, files: tuple[str, ...]) -> _Result:
+    """Judge one module. It begins anew, so that its budgets and answers depend on nothing before it."""
+    tree = Tree(work.root, shared=_kernel_headers(work.root))
+    try:
+        return work.module(Tracer(tree, work.knowledge, work.budget), files)
+    except RecursionError:
+        return _Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
+
+
+def _run(work: _Work, groups: list[tuple[str, ...]], jobs: int) -> Iterator[_Result]:
     if jobs <= 1 or len(groups) < 2:
-        tracer = work.tracer()
-        for files in groups:
-            yield work.module(tracer, files)
+        yield from (_judge(work, files) for files in groups)
         return
+    # what has most to read first, so that no process is left with it at the end
+    ordered = sorted(groups, key=lambda files: -sum(os.stat(work.root / path).st_size for path in files))
     with ProcessPoolExecutor(jobs) as pool:
-        for results in pool.map(_judge, [work] * len(groups), [[files] for files in groups]):
-            yield from results
+        yield from pool.map(_judge, [work] * len(ordered), ordered)

@@ -46,6 +46,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     # "analysis" names the check in the analyzer for what origins alone cannot say
     analysis: str | None = None
     default: bool = True
+    # report only where every path was followed to such an origin
+    certain: bool = False
     rewrite: str | None = None
     withheld: str | None = None
     invalid: tuple[Example, ...] = ()
@@ -77,6 +79,7 @@ class Rule:
     origins: tuple[Kind, ...]
     analysis: str | None
     default: bool
+    certain: bool
     templates: tuple[Template, ...]
     withheld: str | None
     invalid: tuple[Example, ...]
@@ -124,7 +127,7 @@ def read(file: Path) -> Rule:
         raise RuleError(f"{file}: names neither callee nor analysis; say which calls it is about")
     return Rule(
         file.stem, data.title, data.level, data.message, " ".join(data.explain.split()), data.callee, data.argument,
-        data.origins, data.analysis, data.default, pairs, data.withheld, data.invalid, data.valid, data.refuted,
+        data.origins, data.analysis, data.default, data.certain, pairs, data.withheld, data.invalid, data.valid, data.refuted,
     )  # fmt: skip
 
 

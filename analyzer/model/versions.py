@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from analyzer.errors import UsageError
 
 # Where behaviour changed. 6.1, 6.12, 7.2 and 7.3 were read; 6.18 and 6.19 are inferred from 7.2 and the merge of the
@@ -10,6 +12,7 @@ from analyzer.errors import UsageError
 KNOWN = ("6.1", "6.12", "6.18", "6.19", "7.2", "7.3")
 
 
+@cache
 def release(version: str) -> tuple[int, int]:
     """(major, minor) of "7.3" or "7.3.4". Raises UsageError if it is no version."""
     parts = version.split(".")
@@ -18,6 +21,7 @@ def release(version: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+@cache
 def behaviour(version: str) -> str:
     """The newest known version that is not newer than `version`, the oldest for anything older."""
     wanted = release(version)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from analyzer.pipeline import Progress as Report
+from analyzer.findings import Progress as Told
 
 _STYLES = (
     (re.compile(r"^(\S+:\d+:\d+: )(error)(: .*)$"), "red bold"),
@@ -44,7 +44,7 @@ def _styled(line: str) -> Text:
 
 
 @contextmanager
-def progress(file: IO[str]) -> Iterator[Report | None]:
+def progress(file: IO[str]) -> Iterator[Told | None]:
     """A progress bar on a terminal, nothing elsewhere."""
     console = Console(file=file)
     if not console.is_terminal:

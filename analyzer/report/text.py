@@ -64,8 +64,6 @@ def _rewrite(finding: Finding, show_diff: bool) -> Iterator[str]:
         yield from _wrapped(f"no rewrite: {rewrite.reason}", "    ", "  ")
     if rewrite.status != "proposed":
         return
-    changed = len({(edit.path, edit.start) for edit in rewrite.edits})
-    del changed
     yield from _wrapped(f"rewrite: {_verdict(finding.verdict)}", "    ", "  ")
     for line in rewrite.diff.splitlines():
         if show_diff or (line[:1] in "+-" and line[:3] not in ("+++", "---")):

@@ -23,7 +23,7 @@ from analyzer.syntax.expr import (
     Unary,
 )
 from analyzer.syntax.functions import CType, Edge, Guard, Node, Variable
-from analyzer.syntax.grammar import declarator, text_of
+from analyzer.syntax.grammar import declarator, text_of, type_text
 
 ENTRY, EXIT = 0, 1
 

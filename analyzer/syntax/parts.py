@@ -8,7 +8,7 @@ import tree_sitter
 from analyzer.syntax import dialect
 from analyzer.syntax.expr import Expr
 from analyzer.syntax.functions import CType, Edge, Function, Guard, Node
-from analyzer.syntax.grammar import declarator, descend, parse, text_of
+from analyzer.syntax.grammar import declarator, descend, parse, text_of, type_text
 from analyzer.syntax.items import Item
 from analyzer.syntax.lower import ENTRY, EXIT, Lowering
 from analyzer.syntax.source import Source

@@ -71,10 +71,11 @@ def _search(files: list[str], words: tuple[str, ...]) -> list[tuple[str, str | N
         except OSError as error:
             found.append((path, error.strerror or str(error)))
             continue
-        if any(needle in data for needle in needles) and whole.search(data):
-            found.append((path, None))
-        elif b"\0" in data[:4096]:
+        holds = any(needle in data for needle in needles) and whole.search(data) is not None
+        if b"\0" in (data if holds else data[:4096]):
             found.append((path, "holds NUL bytes, so it is not C source"))
+        elif holds:
+            found.append((path, None))
     return found
 
 

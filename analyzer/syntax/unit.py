@@ -18,6 +18,27 @@ _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.MU
 _OPENS = re.compile(rb"\s*(?:__\w+\s*)*\{")
 
 
+def may_define_struct(data: bytes, tag: bytes) -> bool:
+    """Whether `struct tag {` or `union tag {` stands in `data`: what most files that mention a struct have not."""
+    for word in (b"struct ", b"union "):
+        at = data.find(word + tag)
+        while at >= 0:
+            if _OPENS.match(data, at + len(word) + len(tag)):
+                return True
+            at = data.find(word + tag, at + 1)
+    return False
+
+
+def may_define_function(data: bytes, name: bytes) -> bool:
+    """Whether `name` stands on a line that is not indented, as in a definition and never in a call."""
+    at = data.find(name)
+    while at >= 0:
+        if data[data.rfind(b"\n", 0, at) + 1] not in b" \t#/*":
+            return True
+        at = data.find(name, at + len(name))
+    return False
+
+
 class Unit:
     """A source file and what has been parsed of it so far."""
 
@@ -103,21 +124,10 @@ class Unit:
     def fields(self, tag: str) -> dict[str, CType] | None:
         """The members of struct or union `tag` if it is defined here."""
         if tag not in self._fields:
-            found = self._may_define(tag.encode()) and self.named("type", tag)
+            found = may_define_struct(self.source.data, tag.encode()) and self.named("type", tag)
             item = found[0] if found else None
             self._fields[tag] = parts.fields(self.source.code[item.body : item.end]) if item is not None else None
         return self._fields[tag]
-
-    def _may_define(self, tag: bytes) -> bool:
-        """Whether `struct tag {` or `union tag {` stands here: what most headers that mention a struct have not."""
-        data = self.source.data
-        for word in (b"struct ", b"union "):
-            at = data.find(word + tag)
-            while at >= 0:
-                if _OPENS.match(data, at + len(word) + len(tag)):
-                    return True
-                at = data.find(word + tag, at + 1)
-        return False
 
     def typedef(self, name: str) -> str | None:
         """What `typedef struct x name` or `typedef x name` stands for, as a type's base name; None if not here."""

@@ -35,6 +35,10 @@ class _Source(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
     literal: tuple[str, ...] = ()
     # a driver that calls one of these makes such objects itself, out of whatever it has
     doubt: tuple[str, ...] = ()
+    # ... or where none of these says that firmware describes the device
+    firmware: tuple[str, ...] = ()
+    # fresh memory: the origin of an address in it, not of what an object in it stands for
+    storage: bool = False
 
 
 class _Propagator(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -69,7 +73,8 @@ class Meaning:
 
     Either `origins` (with `stop` if some paths cannot be told), or `source`: the argument, from 0, or OBJECT, whose
     origin it has, with `default` if that argument tells nothing. With `argument` it holds only where that argument,
-    from 0, is one of the string literals. A driver that calls one of `doubt` may have made the object itself.
+    from 0, is one of the string literals. A driver that calls one of `doubt` may have made the object itself, and one
+    with none of `firmware` may be handed objects that other code made. `storage` marks fresh memory.
     """
 
     origins: tuple[Kind, ...] = ()
@@ -80,6 +85,8 @@ class Meaning:
     argument: int | None = None
     literal: tuple[str, ...] = ()
     doubt: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+    storage: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,12 @@ class Knowledge:
     variables: dict[str, Meaning]
     inert: set[str]
     aliases: dict[str, str]
+
+    def words_for(self, kind: Kind) -> tuple[str, ...]:
+        """The calls and the members without one of which no address of this kind can be told."""
+        calls = {name for (name, _), meanings in self.calls.items() if any(kind in meaning.origins for meaning in meanings)}
+        members = {f"{name.partition('.')[2]}[" for name, meaning in self.fields.items() if kind in meaning.origins}
+        return tuple(sorted(calls | members))
 
     def call(self, name: str, out: int = RETURN) -> tuple[Meaning, ...]:
         """What the call's return value, or what it stores through argument `out`, may mean; conditional ones first."""
@@ -121,7 +134,18 @@ def load(files: Iterable[Path]) -> Knowledge:
         for entry in (*table.source, *table.propagator, *table.stop):
             match entry:
                 case _Source():
-                    meaning = Meaning(entry.origin, entry.stop, None, None, entry.evidence, entry.argument, entry.literal, entry.doubt)
+                    meaning = Meaning(
+                        entry.origin,
+                        entry.stop,
+                        None,
+                        None,
+                        entry.evidence,
+                        entry.argument,
+                        entry.literal,
+                        entry.doubt,
+                        entry.firmware,
+                        entry.storage,
+                    )
                 case _Propagator():
                     source = OBJECT if entry.source == "object" else int(entry.source)
                     meaning = Meaning(source=source, default=entry.default, evidence=entry.evidence)

@@ -20,6 +20,8 @@ class Leaf:
     ends: frozenset[tuple[str, int]] = frozenset()
     # for a DMA address: the file and offset of the call that made it
     site: tuple[str, int] | None = None
+    # where an object lies, which says nothing of the address that it stands for
+    storage: bool = False
 
 
 Leaves = tuple[Leaf, ...]
@@ -35,7 +37,7 @@ def merge(groups: Iterable[Leaves]) -> Leaves:
     """All leaves, one for each kind and reason, with the shortest way there."""
     best: dict[tuple[object, ...], Leaf] = {}
     for leaf in (leaf for group in groups for leaf in group):
-        key = (leaf.kind, leaf.reason, leaf.site)
+        key = (leaf.kind, leaf.reason, leaf.site, leaf.storage)
         old = best.get(key)
         if old is None:
             best[key] = leaf

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from analyzer.findings import Kind
 from analyzer.trace.leaves import Leaves, unknown
 from analyzer.trace.tree import Tree
 
@@ -15,12 +16,13 @@ _BUDGET: Key = ("budget",)  # never an enclosing question: an answer cut short i
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Where a trace gives up: nested questions, questions in all, callers of one function, files opened."""
+    """Where a trace gives up: nested questions, questions in all, callers of one function, files opened, dead ends."""
 
     depth: int = 60
     questions: int = 3000
     callers: int = 60
     files: int = 800
+    dead_ends: int = 40
 
 
 class Questions:
@@ -34,11 +36,13 @@ class Questions:
         self._lacking: list[set[Key]] = [set()]
         self._answers: dict[Key, tuple[Leaves, frozenset[Key]]] = {}
         self._asked = 0
+        self._dead_ends = 0
         self._opened = 0
 
     def start(self) -> None:
         """Begin a trace: budgets count from here, answers are kept."""
         self._asked = 0
+        self._dead_ends = 0
         self._opened = self._tree.opened
         self._active.clear()
         self._lacking = [set()]
@@ -65,9 +69,17 @@ class Questions:
         leaves = answer()
         mine = self._lacking.pop()
         self._active.discard(key)
+        self._dead_ends += bool(leaves) and all(leaf.kind is Kind.UNKNOWN for leaf in leaves)
         mine.discard(key)
         self._lacking[-1] |= mine
         self._answers[key] = (leaves, frozenset(mine))
+        return leaves
+
+    def apart(self, answer: Callable[[], Leaves]) -> Leaves:
+        """Answer with an allowance of dead ends of its own: one operand's must not hide what the other one is."""
+        before, self._dead_ends = self._dead_ends, 0
+        leaves = answer()
+        self._dead_ends = before
         return leaves
 
     def _spent(self, depth: int) -> str:
@@ -78,4 +90,6 @@ class Questions:
             return f"gave up after {budget.questions} questions; raise --questions"
         if self._tree.opened - self._opened > budget.files:
             return f"gave up after {budget.files} files; raise --files"
+        if self._dead_ends > budget.dead_ends:
+            return f"gave up after {budget.dead_ends} dead ends; raise --dead-ends"
         return ""

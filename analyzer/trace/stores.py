@@ -18,6 +18,32 @@ from analyzer.trace.types import Types, struct_tag
 
 _HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 
+_STORED = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&^*]=|<<=|>>=)")
+_HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
+_SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where a member of this name is stored to, or handed on by address, and the variable before it if that is all."""
+    at = text.find(field)
+    while at >= 0:
+        end = at + len(field)
+        if text[end : end + 1] not in (b"", b" ") and text[end] in _WORD:
+            at = text.find(field, end)
+            continue
+        before = text[max(0, at - 100) : at].rstrip()
+        if before.endswith((b"->", b".")) and (_STORED.match(text, end) or _HANDED.search(before)):
+            base = _SIMPLE_BASE.search(before)
+            yield at, base.group(1) if base else b""
+        at = text.find(field, end)
+
+
+def _declared_otherwise(text: bytes, variable: bytes, tag: str) -> bool:
+    """Whether the function `text` declares `variable` as a pointer to, or as, another struct: cheaper than parsing it."""
+    kinds = set(re.findall(rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*" + re.escape(variable) + rb"\b", text))
+    return bool(kinds) and tag.encode() not in kinds
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -92,16 +118,17 @@ class Stores:
         return tuple(self._in_unit(unit, tag, field))
 
     def _in_unit(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
-        word = re.escape(field.encode())
-        names = [
-            rb"(?:->|\.)\s*" + word + rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&^*]=|<<=|>>=)",
-            rb"&[\w\s.()\[\]*]*(?:->[\w\s.()\[\]*]*)*?(?:->|\.)\s*" + word + rb"\b",
-        ]
-        names += [rb"\b" + re.escape(alias.encode()) + rb"\s*\(" for alias, what in self._aliases.items() if what == f"{tag}.{field}"]
-        pattern = re.compile(b"|".join(names))
+        text = unit.source.blanked
+        places = list(_store_places(text, field.encode()))
+        for alias, what in self._aliases.items():
+            if what == f"{tag}.{field}":
+                places += [(m.start(), b"") for m in re.finditer(rb"\b" + re.escape(alias.encode()) + rb"\s*\(", text)]
         seen: set[int] = set()
-        for item, _ in self._tree.items_with(unit, pattern):
+        for place, base in places:
+            item = unit.item_at(place)
             if item is None or item.head in seen:
+                continue
+            if item.kind == "function" and base and _declared_otherwise(text[item.head : place], base, tag.partition("::")[0]):
                 continue
             seen.add(item.head)
             if item.kind == "function":

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from analyzer.errors import SourceError
 from analyzer.syntax.functions import CType, Function
 from analyzer.syntax.items import Item
 from analyzer.syntax.source import Source, read
-from analyzer.syntax.unit import Unit
+from analyzer.syntax.unit import Unit, may_define_function, may_define_struct
 
 # Generated register headers; nothing that an address is traced through is defined there.
 _LARGEST = 2_000_000
@@ -24,19 +24,35 @@ _MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs
 # What a call may resolve to when it is not a driver's own: never searched, the tables speak for it.
 _HEADER_ROOTS = ("include", "arch/x86/include")
 
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+def _holds_word(data: bytes, word: bytes) -> bool:
+    """Whether `word` stands in `data` as a whole identifier; faster than a pattern, which looks at every byte."""
+    at = data.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if (at == 0 or data[at - 1] not in _WORD) and (end == len(data) or data[end] not in _WORD):
+            return True
+        at = data.find(word, end)
+    return False
+
 
 class Tree:
     """The files below `root`; paths are relative to it, with forward slashes."""
 
-    def __init__(self, root: Path, overlay: dict[str, bytes] | None = None) -> None:
+    def __init__(self, root: Path, overlay: dict[str, bytes] | None = None, shared: dict[str, Unit | None] | None = None) -> None:
+        """`overlay` has files to use instead of those on disk; `shared` keeps the kernel's headers from tree to tree."""
         self.root = root
         self._overlay = overlay or {}
+        self._shared = shared if shared is not None else {}
         self._units: dict[str, Unit | None] = {}
         self._data: dict[str, bytes] = {}
         self._folders: dict[str, tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]] = {}
         self._include = cache(self._include_uncached)
         self._headers: dict[str, tuple[Unit, ...]] = {}
         self._search = cache(self._search_uncached)
+        self._makefile = cache(self._makefile_uncached)
         self._module = cache(self._module_uncached)
         self._struct = cache(self._struct_uncached)
         self._find_functions = cache(self._find_functions_uncached)
@@ -52,6 +68,13 @@ class Tree:
 
     def _open(self, path: str) -> Unit | None:
         self.opened += 1
+        if not path.startswith("include/"):
+            return self._read(path)
+        if path not in self._shared:
+            self._shared[path] = self._read(path)
+        return self._shared[path]
+
+    def _read(self, path: str) -> Unit | None:
         if path in self._overlay:
             return Unit(Source(path, self._overlay[path]))
         try:
@@ -68,9 +91,11 @@ class Tree:
             else:
                 try:
                     with open(self.root / path, "rb") as file:
-                        self._data[path] = file.read(_LARGEST)
+                        data = file.read(_LARGEST)
                 except OSError:
-                    self._data[path] = b""
+                    data = b""
+                # generated headers of nothing but #defines: large, many, and no code
+                self._data[path] = data if path.endswith(".c") or b";" in data else b""
         return self._data[path]
 
     def _folder(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
@@ -93,8 +118,12 @@ class Tree:
         return self._folders[folder]
 
     def below(self, folder: str, limit: int = 1500) -> Iterator[str]:
-        """The C files of `folder` and, breadth first, of the folders below it, `limit` at most."""
+        """The C files of `folder` and, breadth first, of the folders below it, `limit` at most.
+
+        Folders that build modules of their own are left out, unless `folder` is nothing but a family of such.
+        """
         queue = [folder]
+        family = not self._has_makefile(folder)
         while queue:
             current = queue.pop(0)
             files, folders, _ = self._folder(current)
@@ -103,7 +132,7 @@ class Tree:
                     return
                 limit -= 1
                 yield file
-            queue += folders
+            queue += [one for one in folders if family or not self._builds(one)]
 
     def search(self, word: str, folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold `word` as a whole identifier."""
@@ -111,8 +140,12 @@ class Tree:
 
     def _search_uncached(self, word: str, folder: str) -> tuple[str, ...]:
         needle = word.encode()
-        whole = re.compile(rb"\b" + re.escape(needle) + rb"\b")
-        return tuple(path for path in self.below(folder, 4000) if needle in (data := self._bytes(path)) and whole.search(data))
+        return tuple(path for path in self.below(folder, 4000) if _holds_word(self._bytes(path), needle))
+
+    def mentions(self, words: Iterable[str], folder: str) -> bool:
+        """Whether any C file below `folder` holds one of `words`, as a whole identifier or as part of one."""
+        needles = [word.encode() for word in words]
+        return any(needle in data for path in self.below(folder) for data in (self._bytes(path),) for needle in needles)
 
     # scopes
 
@@ -127,25 +160,30 @@ class Tree:
     def _module_uncached(self, folder: str) -> str:
         while True:
             parent = folder.rpartition("/")[0]
-            makefile = next((t for n in ("Makefile", "Kbuild") if (t := self._text(f"{folder}/{n}")) is not None), None)
-            builds = makefile is not None and re.search(r"^\s*obj-", makefile, re.MULTILINE) is not None
-            siblings = builds and makefile is not None and re.search(r"\.\./\w|/\.\.\s*$", makefile, re.MULTILINE) is not None
+            makefile = self._makefile(folder)
+            builds = self._builds(folder)
+            siblings = builds and re.search(r"\.\./\w|/\.\.\s*$", makefile, re.MULTILINE) is not None
             if not folder or not self.is_driver_folder(parent) or (builds and not siblings):
                 return folder
-            if (makefile is None or siblings) and not self._has_makefile(parent) and not siblings:
+            if not makefile and not self._has_makefile(parent):
                 return folder
             folder = parent
             if siblings:
                 return folder
 
-    def _has_makefile(self, folder: str) -> bool:
-        return any((self.root / folder / name).exists() for name in ("Makefile", "Kbuild"))
+    def _makefile_uncached(self, folder: str) -> str:
+        for name in ("Makefile", "Kbuild"):
+            try:
+                return (self.root / folder / name).read_text("utf-8", "replace")
+            except OSError:
+                continue
+        return ""
 
-    def _text(self, path: str) -> str | None:
-        try:
-            return (self.root / path).read_text("utf-8", "replace")
-        except OSError:
-            return None
+    def _has_makefile(self, folder: str) -> bool:
+        return bool(self._makefile(folder))
+
+    def _builds(self, folder: str) -> bool:
+        return re.search(r"^\s*obj-", self._makefile(folder), re.MULTILINE) is not None
 
     @staticmethod
     def common(first: str, second: str) -> str:
@@ -232,8 +270,10 @@ class Tree:
         folder = self.module(path)
         while self.is_driver_folder(folder):
             for other in self.search(name, folder):
+                if not other.endswith(".c") or not may_define_function(self._bytes(other), needle):
+                    continue
                 candidate = self.unit(other)
-                if candidate is None or not other.endswith(".c"):
+                if candidate is None:
                     continue
                 items = [i for i in candidate.named("function", name) if b"static" not in candidate.source.code[i.head : i.params].split()]
                 if items:
@@ -265,7 +305,7 @@ class Tree:
                 return fields, header.source.path
         folder = self.module(path)
         for other in self.search(tag, folder) if self.is_driver_folder(folder) else ():
-            candidate = self.unit(other)
+            candidate = self.unit(other) if may_define_struct(self._bytes(other), tag.encode()) else None
             if candidate is not None and (fields := candidate.fields(tag)) is not None:
                 return fields, other
         return None

@@ -27,6 +27,9 @@ _CONTAINER_OF = frozenset(
      "rb_entry", "rb_entry_safe", "hlist_entry", "llist_entry", "hlist_entry_safe"}
 )  # fmt: skip
 
+# What stands before a function's name where it is declared: a type, stars, annotations.
+_RETURNS = re.compile(rb"(?:\b(struct|union)\s+)?\b(?!return\b|else\b)(\w+)\s+(\**)\s*(?:__\w+\s+)*\Z")
+
 
 def struct_tag(kind: CType) -> str:
     """`foo` for `struct foo` and `union foo`, "" for what is no struct."""
@@ -96,7 +99,7 @@ class Types:
     def _call(self, call: Call, fn: Function, unit: Unit) -> CType | None:
         name = call.name
         if name in _CONTAINER_OF and len(call.args) >= 2:
-            written = self._tree_text(call.args[1], fn)
+            written = fn.source.text(call.args[1].start, call.args[1].end)
             return CType(self.resolve(CType(written.rstrip("* ").strip()), unit).base, 1) if written else None
         if not name:
             return None
@@ -113,18 +116,16 @@ class Types:
 
     def _prototype(self, name: str, unit: Unit) -> CType | None:
         """The return type of a function that is only declared."""
-        pattern = re.compile(rb"\b(?:(struct|union)\s+)?(\w+)\s+(\**)\s*(?:__\w+\s+)*" + re.escape(name.encode()) + rb"\s*\(")
+        word = name.encode()
         for header in self._tree.headers(unit):
-            if name.encode() in header.source.data and (found := pattern.search(header.source.code)):
-                if found.group(2) in (b"return", b"else"):
-                    continue
-                base = b" ".join(part for part in (found.group(1), found.group(2)) if part).decode()
-                return self.resolve(CType(base, len(found.group(3))), header)
+            at = header.source.data.find(word)
+            while at >= 0:
+                before = header.source.code[max(0, at - 120) : at]
+                if header.source.code[at + len(word) : at + len(word) + 2].lstrip().startswith(b"(") and (found := _RETURNS.search(before)):
+                    base = b" ".join(part for part in (found.group(1), found.group(2)) if part).decode()
+                    return self.resolve(CType(base, len(found.group(3))), header)
+                at = header.source.data.find(word, at + len(word))
         return None
-
-    @staticmethod
-    def _tree_text(expr: Expr, fn: Function) -> str:
-        return fn.source.text(expr.start, expr.end)
 
     def _global(self, name: str, unit: Unit) -> CType | None:
         declaration = re.compile(

@@ -23,17 +23,19 @@ from analyzer.syntax.expr import (
     Unary,
     path_of,
     strip,
+    walk,
 )
 from analyzer.syntax.functions import CType, Function
 from analyzer.syntax.unit import Unit
 from analyzer.trace.arithmetic import address_side
-from analyzer.trace.knowledge import OBJECT, Knowledge, Meaning
-from analyzer.trace.leaves import NUMBER, Leaf, Leaves, is_address, merge, origin_of, unknown
+from analyzer.trace.knowledge import Knowledge
+from analyzer.trace.leaves import NUMBER, Leaf, Leaves, merge, origin_of, unknown
 from analyzer.trace.questions import Budget, Questions
 from analyzer.trace.reach import Definition, reaching, root_of, substitute
 from analyzer.trace.stores import Store, Stores
+from analyzer.trace.tables import Tables
 from analyzer.trace.tree import Tree
-from analyzer.trace.types import Types, struct_tag
+from analyzer.trace.types import Types
 
 _EXIT = 1
 # A function of such a type yields half an address at most, put together from what hardware or firmware says.
@@ -72,6 +74,7 @@ class Tracer:
         self.types = Types(tree)
         self._knowledge = knowledge
         self._stores = Stores(tree, self.types, knowledge.aliases)
+        self._tables = Tables(tree, knowledge)
         self._questions = Questions(tree, budget or Budget())
 
     def leaves(self, fn: Function, node: int, expr: Expr) -> Leaves:
@@ -140,7 +143,7 @@ class Tracer:
             case Unary(op=op):
                 return NUMBER if op in ("!", "~") else ask(expr.parts[0])
             case Binary():
-                return address_side(expr, ask)
+                return address_side(expr, lambda part: self._questions.apart(lambda: ask(part)))
             case Conditional():
                 return merge((ask(expr.parts[1]), ask(expr.parts[2])))
             case Assign(op=op):
@@ -164,7 +167,7 @@ class Tracer:
         if name.variable >= 0:
             return self._place(fn, node, name, frame, depth)
         if meaning := self._knowledge.variables.get(name.text):
-            return self._meant(fn, node, name, (meaning,), None, frame, depth)
+            return self._tables.meant(fn, name, (meaning,), None, lambda inner: self._object(fn, node, inner, frame, depth))
         macro = self.tree.macro(name.text, self._unit(fn))
         if macro is not None:
             body = next((n.expr for n in reversed(macro.nodes) if n.expr is not None), None)
@@ -180,7 +183,9 @@ class Tracer:
     def _global(self, fn: Function, name: Name, depth: int) -> Leaves:
         stores, complete = self._stores.of_global(name.text, self._unit(fn))
         groups = [self._stored(store, f"{name.text} is set here", depth) for store in stores]
-        if not complete or not groups:
+        if re.search(rb"\b(?:module|core|early)_param\w*\s*\([^;]*\b" + name.text.encode() + rb"\b", fn.source.blanked):
+            groups.append(unknown(f"{name.text} is a module parameter"))
+        elif not complete or not groups:
             groups.append(unknown(f"{name.text} is set outside of the files that were read"))
         return merge(groups)
 
@@ -199,7 +204,7 @@ class Tracer:
         """`&inner`: the object that it names, or, of memory that carries no address of its own, where that memory is."""
         inner = strip(inner)
         kind = self.types.of(inner, fn, self._unit(fn))
-        if kind is not None and kind.pointers == 0 and self._carries(kind):
+        if kind is not None and kind.pointers == 0 and self._tables.carries(kind):
             return self._place(fn, node, inner, frame, depth)
         match inner:
             case Member(arrow=True) | Unary(op="*"):
@@ -209,21 +214,14 @@ class Tracer:
             case Index():
                 base = inner.parts[0]
                 array = self.types.of(base, fn, self._unit(fn))
-                if isinstance(base, Member) and array is not None and not self._carries(array.pointee):
+                if isinstance(base, Member) and array is not None and not self._tables.carries(array.pointee):
                     return self._value(fn, node, base, frame, depth)
                 return self._value(fn, node, base, frame, depth)
             case Name(variable=variable) if variable >= 0:
-                return self._via(fn, inner, "a local variable", (Leaf(Kind.RAM),))
+                return self._via(fn, inner, "a local variable", (Leaf(Kind.RAM, storage=True),))
             case Name():
-                return self._via(fn, inner, "a global variable", (Leaf(Kind.RAM),))
+                return self._via(fn, inner, "a global variable", (Leaf(Kind.RAM, storage=True),))
         return self._value(fn, node, inner, frame, depth)
-
-    def _carries(self, kind: CType) -> bool:
-        """Whether the tables say that an object of this type stands for an address, as a struct resource does."""
-        tag = struct_tag(kind)
-        return bool(tag) and any(
-            name.startswith(tag + ".") and meaning.source == OBJECT for name, meaning in self._knowledge.fields.items()
-        )
 
     # places
 
@@ -251,7 +249,7 @@ class Tracer:
             by_address = (path_of(definition.call.args[definition.argument]) or "").startswith("&")
             if self._knowledge.call(definition.call.name, definition.argument):
                 groups.append(self._via(fn, definition.call, "filled in here", self._out(fn, definition, use, frame, depth)))
-            elif by_address and root is not None and root.variable >= 0:
+            elif (by_address or isinstance(use, Index | Unary)) and root is not None and root.variable >= 0:
                 leaves = self._out(fn, definition, use, frame, depth)
                 if leaves:
                     groups.append(self._via(fn, definition.call, "filled in here", leaves))
@@ -334,10 +332,10 @@ class Tracer:
         while isinstance(base, Index):
             base = strip(base.parts[0])
         kind = self.types.of(use, fn, self._unit(fn))
-        if kind is not None and kind.pointers == 0 and self._carries(kind):
+        if kind is not None and kind.pointers == 0 and self._tables.carries(kind):
             return self._value(fn, node, base, frame, depth)  # an object is known by the pointer to it
         if isinstance(base, Member):
-            return self._member(fn, node, base, frame, depth)
+            return self._member(fn, node, base, frame, depth, element=True)
         if isinstance(base, Name) and base.variable < 0:
             return self._name(fn, node, base, frame, depth)
         if isinstance(base, Call) and (meanings := self._knowledge.call(base.name)):
@@ -352,39 +350,61 @@ class Tracer:
         """The source text of `expr`."""
         return fn.source.text(max(expr.start, 0), max(expr.end, 0))
 
-    def _member(self, fn: Function, node: int, use: Member, frame: Frame | None, depth: int) -> Leaves:
+    def _member(self, fn: Function, node: int, use: Member, frame: Frame | None, depth: int, element: bool = False) -> Leaves:
+        """What any store to this member of this struct puts there; with `element`, into what it holds or points to."""
         unit = self._unit(fn)
         if isinstance(strip(use.parts[0]), Constant):
             return ()  # a member of NULL is never reached
         found = self.types.member(use, fn, unit)
+        base = strip(use.parts[0])
+        if found is None and isinstance(base, Call) and self._knowledge.call(base.name) and use.field in self._tables.carried_members:
+            # without the kernel's headers: the tables know both the call and the member
+            return self._via(fn, use, "part of what the call returned", self._object(fn, node, base, frame, depth))
         if found is None:
             found = self._stores.only_struct_with(use.field, unit)
         if found is None:
             return self._via(
                 fn, use, "a field", unknown(f"the type of {fn.source.text(use.parts[0].start, use.parts[0].end)} could not be told")
             )
-        tag, kind = found
+        tag, _ = found
         if meaning := self._knowledge.fields.get(f"{tag}.{use.field}"):
             note = f"struct {tag} holds it: {', '.join(meaning.origins)}" if meaning.origins else f"part of struct {tag}"
-            leaves = self._meant(fn, node, use, (meaning,), None, frame, depth)
+            leaves = self._tables.meant(fn, use, (meaning,), None, lambda inner: self._object(fn, node, inner, frame, depth))
             if meaning.source is None and meaning.origins:
                 # a driver may put something else there by itself
                 own = self._stores.in_file(tag, use.field, unit)
                 leaves = merge((leaves, *(self._stored(store, f"{use.field} is set here", depth) for store in own)))
             return self._via(fn, use, note, leaves)
-        key = ("field", tag, use.field, self.tree.struct_home(tag, unit))
-        leaves = self._questions.ask(key, depth, lambda: self._field(tag, use.field, kind, unit, depth + 1))
+        key = ("field", tag, use.field, self.tree.struct_home(tag, unit) or unit.source.path, element)
+        leaves = self._questions.ask(key, depth, lambda: self._field(tag, use.field, unit, element, depth + 1))
         return self._via(fn, use, f"field of struct {tag.replace('::', '.')}", leaves)
 
-    def _field(self, tag: str, field: str, kind: CType, unit: Unit, depth: int) -> Leaves:
+    def _field(self, tag: str, field: str, unit: Unit, element: bool, depth: int) -> Leaves:
         stores, complete = self._stores.of_field(tag, field, unit)
-        groups = [self._stored(store, f"{field} is set here", depth) for store in stores]
+        # what the tables answer at once comes first, so that a budget spent on the rest does not hide it
+        stores = tuple(sorted(stores, key=lambda store: not self._is_listed(store)))
+        groups = [self._stored(self._inside(store) if element else store, f"{field} is set here", depth) for store in stores]
         groups = [group for group in groups if group]
         if not groups:
             return unknown(f"no store to {tag.replace('::', '.')}.{field} was found")
         if not complete:
             groups.append(unknown(f"struct {tag} is used beyond this driver; only the stores near by were read"))
         return merge(groups)
+
+    def _is_listed(self, store: Store) -> bool:
+        called = store.call if store.call is not None else store.value
+        return called is not None and any(isinstance(part, Call) and self._knowledge.call(part.name) for part in walk(called))
+
+    @staticmethod
+    def _inside(store: Store) -> Store:
+        """For a store of a whole array or pointer: the same store seen from one of its elements."""
+        value = store.value
+        if value is None or store.call is not None or isinstance(store.place, Index) or isinstance(strip(value), Initializer):
+            return store
+        if strip(store.place) is value or isinstance(strip(value), Constant):
+            return store
+        zero = Constant(value.start, value.start, (), "0")
+        return replace(store, value=Index(value.start, value.end, (value, zero)))
 
     def _may_store(self, call: Call, field: str, fn: Function) -> bool:
         """Whether the callee's own text stores to a member of this name."""
@@ -397,57 +417,26 @@ class Tracer:
 
     # calls
 
-    def _meant(
-        self, fn: Function, node: int, at: Expr, meanings: tuple[Meaning, ...], call: Call | None, frame: Frame | None, depth: int
-    ) -> Leaves:  # fmt: skip
-        """What a table entry says of `at`."""
-        for meaning in meanings:
-            if meaning.argument is not None and not self._literal(fn, call, meaning):
-                continue
-            if meaning.source is None:
-                leaves = tuple(Leaf(kind) for kind in meaning.origins if not (kind is Kind.UNKNOWN and meaning.stop))
-                if meaning.stop:
-                    leaves += unknown(meaning.stop)
-                for word in meaning.doubt:
-                    if self._used_nearby(word, fn):
-                        leaves += unknown(f"this driver makes such devices itself, with {word}()")
-                        break
-                return leaves or NUMBER
-            if meaning.source == OBJECT:
-                base = strip(at).parts[0]
-                leaves = self._object(fn, node, base, frame, depth)
-            elif call is not None and meaning.source < len(call.args):
-                leaves = self._object(fn, node, call.args[meaning.source], frame, depth)
-            else:
-                return unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
-            if meaning.default is None or is_address(leaves):
-                return leaves
-            unsure = tuple(leaf for leaf in leaves if leaf.kind is Kind.UNKNOWN)
-            return (Leaf(meaning.default), *unsure)
-        return unknown("no table entry fits")
-
-    def _used_nearby(self, word: str, fn: Function) -> bool:
-        folder = self.tree.module(fn.source.path)
-        return self.tree.is_driver_folder(folder) and bool(self.tree.search(word, folder))
-
     def _object(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
         """The origin of an object, given itself or a pointer to it."""
-        expr = strip(expr)
+        leaves = self._pointed_to(fn, node, strip(expr), frame, depth)
+        kind = self.types.of(strip(expr), fn, self._unit(fn))
+        if kind is None or not self._tables.carries(CType(kind.base)):
+            return leaves
+        filled = tuple(leaf for leaf in leaves if not leaf.storage)
+        if len(filled) < len(leaves) and not filled:
+            return unknown("an object is made here, and what fills it in was not found")
+        return filled
+
+    def _pointed_to(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
         if isinstance(expr, Unary) and expr.op == "&":
             return self._place(fn, node, strip(expr.parts[0]), frame, depth)
         kind = self.types.of(expr, fn, self._unit(fn))
-        if kind is not None and kind.pointers == 1 and self._carries(kind.pointee) and path_of(expr) is not None:
+        if kind is not None and kind.pointers == 1 and self._tables.carries(kind.pointee) and path_of(expr) is not None:
             behind = Unary(expr.start, expr.end, (expr,), "*")
             if any(d.call is not None and self._knowledge.call(d.call.name, d.argument) for d in reaching(fn, node, behind).definitions):
                 return self._place(fn, node, behind, frame, depth)
         return self._value(fn, node, expr, frame, depth)
-
-    @staticmethod
-    def _literal(fn: Function, call: Call | None, meaning: Meaning) -> bool:
-        if call is None or meaning.argument is None or meaning.argument >= len(call.args):
-            return False
-        argument = call.args[meaning.argument]
-        return fn.source.text(argument.start, argument.end).strip('"') in meaning.literal
 
     def _call(self, fn: Function, node: int, call: Call, frame: Frame | None, depth: int) -> Leaves:
         name = call.name
@@ -455,7 +444,7 @@ class Tracer:
             field = self._knowledge.aliases[name].partition(".")[2]
             return self._value(fn, node, Member(call.start, call.end, (call.args[0],), field, True), frame, depth)
         if name and (meanings := self._knowledge.call(name)):
-            leaves = self._meant(fn, node, call, meanings, call, frame, depth)
+            leaves = self._tables.meant(fn, call, meanings, call, lambda inner: self._object(fn, node, inner, frame, depth))
             leaves = tuple(
                 replace(leaf, site=(fn.source.path, call.start)) if leaf.kind is Kind.DMA_ADDR and not leaf.site else leaf
                 for leaf in leaves
@@ -516,7 +505,7 @@ class Tracer:
         call, position = definition.call, definition.argument
         assert call is not None, "only a store by a callee is asked about here"
         if meanings := self._knowledge.call(call.name, position):
-            return self._meant(fn, definition.node, use, meanings, call, frame, depth)
+            return self._tables.meant(fn, use, meanings, call, lambda inner: self._object(fn, definition.node, inner, frame, depth))
         argument = strip(call.args[position])
         inner = Frame(fn, definition.node, call, frame)
         groups: list[Leaves] = []
@@ -531,9 +520,10 @@ class Tracer:
             else:
                 place = substitute(use, argument, pointer)
             groups.append(self._at_exit(target, place, inner, depth))
-        if not targets and isinstance(argument, Unary) and path_of(argument.parts[0]) == path_of(use):
+        whole = isinstance(argument, Unary) and path_of(argument.parts[0]) == path_of(use)
+        if not targets and (whole or (isinstance(use, Index | Unary) and path_of(use.parts[0]) == path_of(argument))):
             kind = self.types.of(use, fn, self._unit(fn))
-            if kind is not None and kind.pointers == 0 and self._carries(kind):
+            if kind is not None and kind.pointers == 0 and self._tables.carries(kind):
                 return ()  # the tables list what fills in such an object
             what = f"{call.name}() is not in the tree" if call.name else "an indirect call fills it in"
             return unknown(what)
