@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests share: a scan of C text, and of folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analyzer import pipeline, rules
+from analyzer.findings import Report
+from analyzer.rewrite.layout import apply
+from analyzer.trace import knowledge
+from analyzer.trace.knowledge import Knowledge
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def known() -> Knowledge:
+    return knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+
+
+@pytest.fixture(scope="session")
+def all_rules() -> tuple[rules.Rule, ...]:
+    return rules.load()
+
+
+@pytest.fixture
+def scan_folder(known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[[Path], Report]:
+    def run(folder: Path) -> Report:
+        return pipeline.scan(pipeline.Options((folder,), all_rules, known, tree=folder))
+
+    return run
+
+
+@pytest.fixture
+def scan_text(tmp_path: Path, scan_folder: Callable[[Path], Report]) -> Callable[[str], Report]:
+    def run(code: str) -> Report:
+        (tmp_path / "driver.c").write_bytes(code.encode())
+        return scan_folder(tmp_path)
+
+    return run
+
+
+def rewritten(report: Report, folder: Path) -> dict[str, bytes]:
+    """Every file that the proposed rewrites change, as they leave it."""
+    edits = {edit for finding in report.findings for edit in finding.rewrite.edits}
+    paths = sorted({edit.path for edit in edits})
+    return {path: apply((folder / path).read_bytes(), tuple(e for e in edits if e.path == path)) for path in paths}

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line as users run it: exit status, one clear line for bad input, formats."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.conftest import ROOT
+
+FIXTURES = ROOT / "fixtures"
+
+
+def run(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    command = [sys.executable, "-m", "analyzer", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        pytest.param(["scan", FIXTURES / "alias/before"], 1, id="findings"),
+        pytest.param(["scan", FIXTURES / "already-migrated/before"], 0, id="nothing to report"),
+        pytest.param(["scan", FIXTURES / "alias/before", "--exit-zero"], 0, id="findings, but exit with zero"),
+        pytest.param(["scan", FIXTURES / "out-pointer/before", "--level", "error"], 0, id="only errors wanted"),
+        pytest.param(["scan", FIXTURES / "alias/before", "--ignore", "map-resource-bar"], 0, id="the rule is ignored"),
+        pytest.param(["rules"], 0, id="list of rules"),
+        pytest.param(["rules", "map-resource-bar"], 0, id="one rule"),
+        pytest.param(["--version"], 0, id="version"),
+        pytest.param(["trace", FIXTURES / "alias/before/fx.c:25"], 0, id="trace"),
+        pytest.param(["model", "show", "dma_map_phys", "--attrs", "MMIO"], 0, id="model show"),
+    ],
+)
+def test_exit_status(words: list[str | Path], status: int) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(["scan", "no/such/path"], "no such file or folder", id="missing path"),
+        pytest.param(["scan", ROOT / ".ci"], "holds no C files", id="folder without C files"),
+        pytest.param(["scan", FIXTURES, "--select", "nonsense"], "there is no rule 'nonsense'", id="unknown rule"),
+        pytest.param(["rules", "nonsense"], "there is no rule 'nonsense'", id="unknown rule to explain"),
+        pytest.param(["scan", FIXTURES, "--tree", "no/tree"], "no such folder", id="missing tree"),
+        pytest.param(["scan", FIXTURES, "--target", "6.12"], "new in 6.18", id="target without the API"),
+        pytest.param(["scan", FIXTURES, "--target", "soon"], "not a kernel version", id="target that is no version"),
+        pytest.param(["scan", FIXTURES, "--sources", ROOT / "pyproject.toml"], "pyproject.toml", id="table that is none"),
+        pytest.param(["scan", FIXTURES / "alias/before", "--output", "no/folder/x"], "No such file", id="output that cannot be written"),
+        pytest.param(["trace", "nowhere"], "FILE:LINE", id="place that is none"),
+        pytest.param(["trace", FIXTURES / "alias/before/fx.c:1"], "no function", id="line outside of functions"),
+        pytest.param(["trace", FIXTURES / "alias/before/fx.c:25", "--arg", "9"], "5 arguments", id="argument that is not there"),
+        pytest.param(["model", "show", "dma_nothing"], "the model has no dma_nothing()", id="call that the model has not"),
+        pytest.param(["model", "conform", "--tree", FIXTURES], "no kernel tree", id="tree that is none"),
+    ],
+)
+def test_bad_input_gets_one_line_and_status_2(words: list[str | Path], says: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["scan", str(FIXTURES), "--format", "nonsense"], ["nonsense"], ["scan", "--nonsense"]])
+def test_bad_usage_is_status_2(words: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_an_unreadable_file_is_listed_and_never_silently_clean(tmp_path: Path) -> None:
+    (tmp_path / "good.c").write_text("int x;\n")
+    (tmp_path / "bad.c").write_bytes(b"int x;\0 dma_map_resource(a, b, c, d, 0);")
+    for fmt in ("text", "json"):
+        done = run("scan", tmp_path, "--tree", tmp_path, "--format", fmt)
+        assert "bad.c" in done.stdout
+        assert "NUL" in done.stdout
+
+
+def test_a_call_that_cannot_be_parsed_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "odd.c").write_text("WRAPPER(x, dma_map_resource(dev, bar, 4, dir, 0))\n")
+    done = run("scan", tmp_path, "--tree", tmp_path, "--format", "json")
+    assert [one["path"] for one in json.loads(done.stdout)["skipped"]] == ["odd.c:1"]
+
+
+def test_calls_in_macros_are_found(tmp_path: Path) -> None:
+    code = "#define map_it(d, p) \\\n\tdma_map_resource(d, p, 4, DMA_TO_DEVICE, 0)\n#define X 1\n"
+    use = "void f(struct device *d, struct pci_dev *p)\n{\n\tdma_addr_t a = map_it(d, pci_resource_start(p, 0));\n}\n"
+    (tmp_path / "m.c").write_text(code + use)
+    document = json.loads(run("scan", tmp_path, "--tree", tmp_path, "--format", "json").stdout)
+    assert [(one["callee"], one["function"]) for one in document["findings"]] == [("dma_map_resource", "map_it")]
+
+
+def test_the_same_input_gives_the_same_bytes_whatever_the_jobs() -> None:
+    texts = set()
+    for jobs in ("1", "2", "3"):
+        document = json.loads(run("scan", FIXTURES, "--tree", FIXTURES, "--format", "json", "--jobs", jobs).stdout)
+        document["summary"].pop("seconds")
+        texts.add(json.dumps(document))
+    assert len(texts) == 1
+
+
+def _object(**properties: object) -> dict[str, object]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+_TEXT, _COUNT, _MAYBE = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": ["string", "null"]}
+_FROM_1 = {"type": "integer", "minimum": 1}
+_LIST = {"type": "array"}
+_PLACE = {"path": _TEXT, "line": _FROM_1, "column": _FROM_1}
+_KINDS = ["pci-bar", "p2p", "mmio", "ram", "dma-addr", "pfnmap", "unknown"]
+CONTRACT = _object(
+    tool=_object(name={"const": "dmamigrate"}, version=_TEXT),
+    tree=_object(root=_TEXT, version=_MAYBE),
+    target=_TEXT,
+    findings={
+        **_LIST,
+        "items": _object(
+            rule=_TEXT, level={"enum": ["note", "warning", "error"]}, **_PLACE, end_line=_FROM_1, end_column=_FROM_1, function=_TEXT,
+            callee=_TEXT, message=_TEXT, fingerprint=_TEXT,
+            origin=_object(
+                kinds={**_LIST, "items": {"enum": _KINDS}}, certain={"type": "boolean"},
+                steps={**_LIST, "items": _object(**_PLACE, text=_TEXT, note=_TEXT)}, gave_up=_MAYBE,
+            ),
+            partners={**_LIST, "items": _object(role={"enum": ["unmap", "check", "sync"]}, **_PLACE, function=_TEXT, callee=_TEXT)},
+            rewrite=_object(
+                status={"enum": ["proposed", "withheld", "none"]}, reason=_MAYBE,
+                edits={**_LIST, "items": _object(path=_TEXT, start=_COUNT, end=_COUNT, text=_TEXT)}, diff=_TEXT,
+            ),
+            verdict=_object(
+                status={"enum": ["proved", "refuted", "unknown"]}, states=_COUNT, equal=_COUNT, refined=_COUNT,
+                counterexample=_MAYBE, reason=_MAYBE,
+            ),
+        ),
+    },
+    skipped={**_LIST, "items": _object(path=_TEXT, reason=_TEXT)},
+    summary=_object(files=_COUNT, parsed=_COUNT, by_rule={"type": "object"}, by_level={"type": "object"}, seconds={"type": "number"}),
+)  # fmt: skip
+
+
+def test_json_keeps_its_contract() -> None:
+    document = json.loads(run("scan", FIXTURES, "--tree", FIXTURES, "--format", "json").stdout)
+    jsonschema.validate(document, CONTRACT)
+    places = [(f["path"], f["line"], f["column"], f["rule"]) for f in document["findings"]]
+    assert places == sorted(places)
+    assert len({f["fingerprint"] for f in document["findings"]}) == len(places)
+
+
+def test_a_fingerprint_survives_edits_elsewhere(tmp_path: Path) -> None:
+    code = (FIXTURES / "alias/before/fx.c").read_text()
+    prints = []
+    for text in (code, code.replace("struct fx {", "/* more */\n\nstruct fx {")):
+        (tmp_path / "fx.c").write_text(text)
+        document = json.loads(run("scan", tmp_path, "--tree", tmp_path, "--format", "json").stdout)
+        prints.append([f["fingerprint"] for f in document["findings"]])
+    assert prints[0] == prints[1] != []
+
+
+def test_text_keeps_to_80_columns_beside_source_lines() -> None:
+    done = run("scan", FIXTURES / "field-in-another-file/before", "--tree", FIXTURES / "field-in-another-file/before")
+    lines = [line for line in done.stdout.splitlines() if " | " not in line and not line.startswith("    ")]
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in done.stdout
+
+
+def test_diff_applies_with_git(tmp_path: Path) -> None:
+    before = FIXTURES / "field-in-another-file/before"
+    for file in before.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    document = json.loads(run("scan", before, "--tree", before, "--format", "json").stdout)
+    text = document["findings"][0]["rewrite"]["diff"]
+    assert text in run("scan", before, "--tree", before, "--diff").stdout
+    subprocess.run(["git", "apply", "--unsafe-paths", "-"], cwd=tmp_path, input=text, text=True, check=True)
+    after = FIXTURES / "field-in-another-file/after"
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == {f.name: f.read_bytes() for f in after.iterdir()}
