@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from analyzer.dma_calls import DMA_CALLS, DmaCall
 from analyzer.findings import Origin, Skipped, Span
-from analyzer.syntax.expr import Call, Expr
+from analyzer.syntax.expr import Call, Expr, path_of
 from analyzer.syntax.functions import Function
 from analyzer.syntax.source import Source
 from analyzer.syntax.unit import Unit
+from analyzer.trace.reach import reaching
 from analyzer.trace.tree import Tree
 from analyzer.trace.walk import Tracer
 
@@ -49,12 +50,18 @@ class Site:
 
 @dataclass(frozen=True)
 class Life:
-    """One map call and what acts on its address."""
+    """One map call and what acts on its address; `mistaken` are unmaps that are given the address that was mapped instead."""
 
     map: Site
     unmaps: tuple[Site, ...]
     checks: tuple[Site, ...]
     syncs: tuple[Site, ...]
+    mistaken: tuple[Site, ...] = ()
+
+    @property
+    def ends(self) -> tuple[Site, ...]:
+        """Every call that is meant to end this mapping."""
+        return (*self.unmaps, *self.mistaken)
 
 
 @dataclass(frozen=True)
@@ -138,13 +145,41 @@ def lives(tree: Tree, tracer: Tracer, paths: Iterable[str]) -> Lives:
             acts[key].append(site)
         if not known and site.api.role == "unmap":
             orphans.append((site, origin))
+    by_mistake = {site.key: _mapped_instead(site, maps) for site, _ in orphans}
     result = [
         Life(
             site,
             tuple(s for s in acts[key] if s.api.role == "unmap"),
             tuple(s for s in acts[key] if s.api.role == "check"),
             tuple(s for s in acts[key] if s.api.role == "sync"),
+            tuple(s for s, _ in orphans if by_mistake.get(s.key) == key),
         )
         for key, site in sorted(maps.items())
     ]
-    return Lives(tuple(result), tuple(orphans), tuple(skipped))
+    return Lives(tuple(result), tuple(o for o in orphans if by_mistake[o[0].key] is None), tuple(skipped))
+
+
+def _mapped_instead(site: Site, maps: dict[tuple[str, int], Site]) -> tuple[str, int] | None:
+    """The map in the same function whose physical address, not whose handle, the unmap is given."""
+    handle = site.argument("addr")
+    for key, mapped in maps.items():
+        phys = mapped.argument("phys")
+        if handle is None or phys is None or mapped.fn is not site.fn or path_of(handle) is None:
+            continue
+        if path_of(handle) == path_of(phys) and _same_value(site, handle, mapped, phys):
+            return key
+    return None
+
+
+def _same_value(first: Site, one: Expr, second: Site, other: Expr) -> bool:
+    here, there = _set_at(first, one), _set_at(second, other)
+    return bool(here) and here <= there
+
+
+def _set_at(site: Site, place: Expr) -> set[tuple[int, int]]:
+    """Where `place` may have been set: assigned, or filled in by a call that was handed its address."""
+    return {
+        (found.node, found.at.start)
+        for found in reaching(site.fn, site.node, place).definitions
+        if found.call is None or (path_of(found.call.args[found.argument]) or "").startswith("&")
+    }

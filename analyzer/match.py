@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 
+from analyzer.defects import Defect
 from analyzer.dma_calls import DMA_CALLS
 from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Origin, Partner
@@ -36,7 +37,7 @@ def applies(rule: Rule, origin: Origin) -> bool:
 
 def partners(life: Life) -> tuple[Partner, ...]:
     """The calls that belong to a life, in the order of the source."""
-    sites = sorted((*life.unmaps, *life.checks, *life.syncs), key=lambda site: site.key)
+    sites = sorted((*life.ends, *life.checks, *life.syncs), key=lambda site: site.key)
     return tuple(_partner(site) for site in sites)
 
 
@@ -55,14 +56,15 @@ def by_origin(rules: Iterable[Rule], life: Life, origins: dict[str, Origin]) -> 
         yield rule, _finding(rule, site, origins[rule.argument], partners(life))
 
 
-def orphan(rule: Rule, site: Site, origin: Origin) -> Finding:
-    """An unmap whose map was not found."""
-    return _finding(rule, site, origin, ())
+def defect(rule: Rule, found: Defect) -> Finding:
+    """Something wrong with a life."""
+    who = partners(found.life) if found.life is not None else ()
+    return _finding(rule, found.site, found.origin, who, found.facts)
 
 
-def _finding(rule: Rule, site: Site, origin: Origin, who: tuple[Partner, ...]) -> Finding:
+def _finding(rule: Rule, site: Site, origin: Origin, who: tuple[Partner, ...], facts: dict[str, str] | None = None) -> Finding:
     callee = site.call.parts[0]
-    texts = {role: site.text(role) for role in site.api.roles}
+    texts = {role: site.text(role) for role in site.api.roles} | (facts or {})
     message = rule.message.format(gave_up=origin.gave_up or "the paths disagree", **texts)
     if not origin.certain and len(origin.kinds) > 1:
         shares = ", ".join(f"{kind} on {count}" for kind, count in origin.shares)

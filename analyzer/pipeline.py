@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from analyzer import lifecycle, match
+from analyzer import defects, lifecycle, match
 from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Level, Origin, Progress, Report, Rewrite, Skipped, Verdict
 from analyzer.lifecycle import Life
@@ -26,6 +26,10 @@ from analyzer.trace.questions import Budget
 from analyzer.trace.tree import Tree
 from analyzer.trace.walk import Tracer
 
+# The rules that ask about lives rather than about the origin of one address.
+_OF_LIVES = frozenset(
+    {"unmap-orphan", "unmap-wrong-handle", "unmap-attrs-mismatch", "unmap-dir-mismatch", "mapping-not-checked", "mapping-leaked"}
+)
 _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
 
 
@@ -79,8 +83,8 @@ def words(rules: Iterable[Rule]) -> tuple[str, ...]:
     result: set[str] = set()
     for rule in rules:
         result |= set(rule.callee)
-        if rule.analysis == "unmap-orphan":
-            result |= set(lifecycle.UNMAPS)
+        if rule.analysis in _OF_LIVES:
+            result |= {*lifecycle.MAPS, *lifecycle.UNMAPS}
         elif rule.analysis == "bar-as-dma-addr":
             result |= {"sg_dma_address", "dma_address"}
     return tuple(sorted(result))
@@ -194,9 +198,17 @@ class _Work:
         skipped += [s for s in pairs.skipped if s.path.rpartition(":")[0] in files]
         here = set(files)
         findings = self._lives(tracer, pairs, here)
+        found_in = {
+            "unmap-wrong-handle": defects.wrong_handles(pairs),
+            "unmap-orphan": defects.orphans(pairs),
+            "mapping-not-checked": defects.unchecked(pairs),
+            "mapping-leaked": defects.leaked(pairs, tree, tracer.types),
+        }
+        differing = tuple(defects.mismatches(pairs))
         for rule in self.rules:
-            if rule.analysis == "unmap-orphan":
-                findings += [match.orphan(rule, site, origin) for site, origin in pairs.orphans if site.key[0] in here]
+            if rule.analysis in _OF_LIVES:
+                found = found_in.get(rule.id) or (one for one in differing if one.rule == rule.id)
+                findings += [match.defect(rule, one) for one in found if one.site.key[0] in here]
             elif rule.analysis == "bar-as-dma-addr":
                 findings += self._stores(tracer, rule, files)
         return _Result(findings, skipped)
@@ -238,7 +250,7 @@ class _Work:
             return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))
         kinds = tuple(finding.origin.kinds)
         verdict = verify(
-            rule.templates, kinds, life.map.call.name, life.map.text("attrs"), life.map.text("dir"), bool(life.unmaps), self.target
+            rule.templates, kinds, life.map.call.name, life.map.text("attrs"), life.map.text("dir"), bool(life.ends), self.target
         )
         return replace(finding, rewrite=rewrite, verdict=verdict)
 
@@ -261,14 +273,14 @@ class _Work:
 def _sharing(life: Life, lives: tuple[Life, ...]) -> list[Life]:
     """The lives that share an unmap with `life`, directly or through another one: they change together."""
     group = [life]
-    ends = {site.key for site in life.unmaps}
+    ends = {site.key for site in life.ends}
     grown = True
     while grown:
         grown = False
         for other in lives:
-            if other not in group and ends & {site.key for site in other.unmaps}:
+            if other not in group and ends & {site.key for site in other.ends}:
                 group.append(other)
-                ends |= {site.key for site in other.unmaps}
+                ends |= {site.key for site in other.ends}
                 grown = True
     return group
 

@@ -20,7 +20,7 @@ FLOORS = (
     ("analyzer.rules",),
     ("analyzer.trace.knowledge", "analyzer.trace.tree", "analyzer.trace.types", "analyzer.trace.reach", "analyzer.trace.leaves",
      "analyzer.trace.arithmetic", "analyzer.trace.questions", "analyzer.trace.tables", "analyzer.trace.stores", "analyzer.trace.walk"),
-    ("analyzer.lifecycle", "analyzer.match"),
+    ("analyzer.lifecycle", "analyzer.defects", "analyzer.match"),
     ("analyzer.rewrite.layout", "analyzer.rewrite.propose"),
     ("analyzer.model.versions", "analyzer.model.states", "analyzer.model.machine", "analyzer.model.direct", "analyzer.model.iommu",
      "analyzer.model.dma_api", "analyzer.model.refine", "analyzer.model.prove", "analyzer.model.show", "analyzer.model.conform"),

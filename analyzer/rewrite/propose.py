@@ -91,7 +91,7 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
     by_name = {template.before: template for template in templates}
     sites: dict[tuple[str, int], Site] = {}
     for member in group:
-        sites |= {site.key: site for site in (member.map, *member.unmaps)}
+        sites |= {site.key: site for site in (member.map, *member.ends)}
     edits: list[Edit] = []
     for site in sites.values():
         template = by_name.get(site.call.name)
@@ -103,7 +103,7 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
         if only_for_older_kernels(site.fn.source, site.call.start):
             return Rewrite("withheld", f"{where}: only kernels without dma_map_phys() compile this call")
         edits += rewrite(site.fn.source, site.call, new_call(site, template))
-    if not life.unmaps and orphan is not None:
+    if not life.ends and orphan is not None:
         where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
         return Rewrite("withheld", f"no unmap was found, and {orphan.call.name}() at {where} may be it")
     text = ""

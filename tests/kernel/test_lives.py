@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The lives of mappings in real trees against labels that were written by reading the source: partners and defects."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer import defects, lifecycle, rules
+from analyzer.lifecycle import Lives, Site
+from analyzer.trace import knowledge
+from analyzer.trace.tree import Tree
+from analyzer.trace.walk import Tracer
+
+pytestmark = pytest.mark.kernel
+LIVES = tomllib.loads((Path(__file__).parent / "labels/lives.toml").read_text())["life"]
+Place = tuple[str, str, str, int]
+
+
+def place(site: Site) -> Place:
+    """File, function, callee, and which of its calls in the function."""
+    order = [call.start for _, call in site.fn.calls if call.name == site.call.name]
+    return site.fn.source.path, site.fn.name, site.call.name, order.index(site.call.start)
+
+
+def labelled(version: str) -> list[dict[str, Any]]:
+    """The lives of one tree that begin with a map call that returns an address."""
+    return [life for life in LIVES if version in life["trees"] and life["callee"] in lifecycle.MAPS]
+
+
+def _at(label: dict[str, Any]) -> Place:
+    return label["path"], label["function"], label["callee"], label["index"]
+
+
+@cache
+def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]:
+    """The lives and defects of every module that has a labelled life."""
+    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    result = []
+    for module in sorted({Tree(root).module(life["path"]) for life in labelled(version)}):
+        tree = Tree(root)
+        tracer = Tracer(tree, known)
+        paths = sorted({path for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for path in tree.search(name, module)})
+        pairs = lifecycle.lives(tree, tracer, paths)
+        found = [*defects.wrong_handles(pairs), *defects.mismatches(pairs), *defects.unchecked(pairs)]
+        result.append((pairs, [*found, *defects.leaked(pairs, tree, tracer.types)]))
+    return result
+
+
+@pytest.mark.parametrize(("version", "right"), [("6.12", 16), ("7.3", 29)])
+def test_unmaps_belong_to_the_maps_that_a_reader_paired(kernel: Callable[[str], Path], version: str, right: int) -> None:
+    lives = {place(life.map): {place(end) for end in life.ends} for pairs, _ in judged(kernel(version), version) for life in pairs.lives}
+    wanted = {
+        _at(life): {_at(u) for u in life["unmaps"] if version in u.get("trees", life["trees"]) and u["callee"] in lifecycle.UNMAPS}
+        for life in labelled(version)
+    }
+    assert [at for at, ends in lives.items() if at in wanted and not ends <= wanted[at]] == []
+    assert sum(lives[at] == ends for at, ends in wanted.items()) >= right
+
+
+@pytest.mark.parametrize(("version", "found"), [("6.12", 1), ("7.3", 7)])
+def test_every_defect_that_is_reported_is_one(kernel: Callable[[str], Path], version: str, found: int) -> None:
+    real = {
+        (defect["rule"], _at(defect["at"]))
+        for life in labelled(version)
+        for defect in life.get("defects", [])
+        if version in defect.get("trees", life["trees"])
+    }
+    reported = {(one.rule, place(one.site)) for _, several in judged(kernel(version), version) for one in several}
+    assert reported - real == set()
+    assert len(reported) >= found
