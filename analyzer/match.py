@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 
-from analyzer.defects import Defect
+from analyzer.defects import Defect, attributes
 from analyzer.dma_calls import DMA_CALLS
 from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Origin, Partner
@@ -49,11 +49,21 @@ def _partner(site: Site) -> Partner:
 def by_origin(rules: Iterable[Rule], life: Life, origins: dict[str, Origin]) -> Iterator[tuple[Rule, Finding]]:
     """The findings of the rules that ask where an argument of the map call comes from."""
     site = life.map
-    asking = [rule for rule in rules if site.call.name in rule.callee and rule.argument in origins]
+    asking = [rule for rule in rules if site.call.name in rule.callee and rule.argument in origins and _attributes_fit(rule, site)]
     fitting = [rule for rule in asking if applies(rule, origins[rule.argument])]
     # what no rule may claim on this evidence is unknown to all of them
     for rule in fitting or [rule for rule in asking if Kind.UNKNOWN in rule.origins and not origins[rule.argument].certain]:
         yield rule, _finding(rule, site, origins[rule.argument], partners(life))
+
+
+def _attributes_fit(rule: Rule, site: Site) -> bool:
+    """Whether the call has, or lacks, the attribute that the rule asks for; a variable may hold anything."""
+    if rule.has is None and rule.lacks is None:
+        return True
+    given = attributes(site)
+    if given is None:
+        return False
+    return (rule.has is None or rule.has in given) and (rule.lacks is None or rule.lacks not in given)
 
 
 def defect(rule: Rule, found: Defect) -> Finding:

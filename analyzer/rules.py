@@ -34,7 +34,7 @@ class Refuted(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     origin: Kind = Kind.PCI_BAR
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     title: _Text
     level: Level
     message: _Text
@@ -43,6 +43,9 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     callee: tuple[str, ...] = ()
     argument: str = "phys"
     origins: tuple[Kind, ...] = ()
+    # an attribute that the call must, or must not, be given, written as a constant
+    has: str | None = None
+    lacks: str | None = None
     # "analysis" names the check in the analyzer for what origins alone cannot say
     analysis: str | None = None
     default: bool = True
@@ -65,26 +68,11 @@ class Template:
     after_arguments: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule: what it finds, what it says, what it proposes. `id` is the file's name."""
+class Rule(_File, frozen=True, kw_only=True):
+    """A rule: what it finds, what it says, what it proposes. `id` is the file's name, `templates` its rewrite, read."""
 
     id: str
-    title: str
-    level: Level
-    message: str
-    explain: str
-    callee: tuple[str, ...]
-    argument: str
-    origins: tuple[Kind, ...]
-    analysis: str | None
-    default: bool
-    certain: bool
     templates: tuple[Template, ...]
-    withheld: str | None
-    invalid: tuple[Example, ...]
-    valid: tuple[Example, ...]
-    refuted: tuple[Refuted, ...]
 
 
 _LINE = re.compile(r"([-+])\s*(\w+)\((.*)\)\s*;?\s*\Z")
@@ -125,10 +113,8 @@ def read(file: Path) -> Rule:
         raise RuleError(f"{file}: {error}; `dmamigrate rules` shows rules that are right") from error
     if not data.callee and not data.analysis:
         raise RuleError(f"{file}: names neither callee nor analysis; say which calls it is about")
-    return Rule(
-        file.stem, data.title, data.level, data.message, " ".join(data.explain.split()), data.callee, data.argument,
-        data.origins, data.analysis, data.default, data.certain, pairs, data.withheld, data.invalid, data.valid, data.refuted,
-    )  # fmt: skip
+    given = msgspec.structs.asdict(data) | {"explain": " ".join(data.explain.split())}
+    return Rule(**given, id=file.stem, templates=pairs)
 
 
 def folder() -> Path:

@@ -79,7 +79,7 @@ def _cacheable_iommu(state: State, life: LifeOutcome) -> bool:
 
 
 def _touches_missing_page(state: State, life: LifeOutcome) -> bool:
-    return state.memory in WITHOUT_PAGE and "kmsan" in life.map.effects
+    return state.memory in WITHOUT_PAGE | DEVICE_MEMORY and "kmsan" in life.map.effects
 
 
 def _encrypted_mmio(state: State, life: LifeOutcome) -> bool:
@@ -119,7 +119,7 @@ PROPERTIES: tuple[tuple[str, Property], ...] = (
     ("no CPU cache maintenance on MMIO", _cache_on_mmio),
     ("no bounce of MMIO", _bounce_of_mmio),
     ("IOMMU_MMIO and never IOMMU_CACHE for MMIO", _cacheable_iommu),
-    ("no struct page where there is none", _touches_missing_page),
+    ("no look at the contents of MMIO, or of a page that is not there", _touches_missing_page),
     ("no encryption bit in the address of MMIO", _encrypted_mmio),
     ("no refusal because a page exists", _refused_for_its_page),
     ("cache maintenance for memory that is not coherent", _cache_missing_on_memory),
