@@ -110,14 +110,13 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Conformance:
-    """What a run found. `unknown` are the functions that the tree has not in the shape that the model states."""
+    """What a run found: how many of the tree's functions ran in how many states, and where the model differs."""
 
     version: str
     functions: int
     states: int
     disagreements: int
     first: tuple[Disagreement, ...]
-    unknown: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +160,24 @@ def plan_for(version: str) -> str:
 
 
 def extract(root: Path, plan: Plan) -> tuple[list[str], list[str]]:
-    """The text of each planned function, and the names of those that the tree does not have."""
+    """The text of each planned function, and the names of those that no planned file has any more.
+
+    A function is looked for in its own file first, then in the others: between releases they move.
+    """
+    units = {path: Unit(read(root / path, path)) for path, _ in plan}
     found: list[str] = []
     missing: list[str] = []
     for path, names in plan:
-        unit = Unit(read(root / path, path))
         for name in names:
-            items = unit.named("function", name)
+            homes = [units[path], *(unit for other, unit in units.items() if other != path)]
+            items = next(((unit, here) for unit in homes if (here := unit.named("function", name))), None)
+            if items is None:
+                missing.append(f"{name}() of {path}")
+                continue
+            unit, definitions = items
             # an empty inline for a configuration without the feature stands beside the real one
-            best = max(items, key=lambda item: item.end - item.body, default=None)
-            if best is None:
-                missing.append(f"{path}: {name}()")
-            else:
-                found.append(unit.source.data[best.head : best.end].decode("utf-8", "replace"))
+            best = max(definitions, key=lambda item: item.end - item.body)
+            found.append(unit.source.data[best.head : best.end].decode("utf-8", "replace"))
     return found, missing
 
 
@@ -196,10 +200,10 @@ def questions(version: str) -> Iterator[_Question]:
             yield _Question(call, call, state, held, at_unmap)
 
 
-def build(root: Path, version: str, folder: Path) -> tuple[Path, int, tuple[str, ...]]:
-    """Compile the harness for the tree at `root`; the program, how many functions it has, and those that were missing.
+def build(root: Path, version: str, folder: Path) -> tuple[Path, int]:
+    """Compile the harness for the tree at `root`; the program, and how many functions of the tree it has.
 
-    Raises ModelError if there is no compiler, or if the functions no longer fit the stubs.
+    Raises ModelError if there is no compiler, and naming the functions if the tree lacks some or they no longer fit.
     """
     compiler = shutil.which("gcc")
     if compiler is None:
@@ -220,8 +224,8 @@ def build(root: Path, version: str, folder: Path) -> tuple[Path, int, tuple[str,
     )  # fmt: skip
     if done.returncode != 0:
         first = next((line for line in done.stderr.splitlines() if "error:" in line or "undefined" in line), done.stderr.strip())
-        raise ModelError(f"{root}: its functions do not fit the stubs for {known}: {first.partition('harness.c:')[2] or first}")
-    return folder / "harness", len(functions), ()
+        raise ModelError(f"{root}: its functions do not fit the stubs for {known}: {first.rpartition('error: ')[2]}")
+    return folder / "harness", len(functions)
 
 
 def conform(root: Path, version: str, show: int = 3, every: int = 1) -> Conformance:
@@ -230,7 +234,7 @@ def conform(root: Path, version: str, show: int = 3, every: int = 1) -> Conforma
     Raises ModelError if the tree cannot be asked.
     """
     with tempfile.TemporaryDirectory() as folder:
-        program, functions, unknown = build(root, version, Path(folder))
+        program, functions = build(root, version, Path(folder))
         asked = list(islice(questions(version), 0, None, every))
         done = subprocess.run([str(program)], input="\n".join(q.line() for q in asked), capture_output=True, text=True, check=False)
     answers = done.stdout.splitlines()
@@ -244,7 +248,7 @@ def conform(root: Path, version: str, show: int = 3, every: int = 1) -> Conforma
             count += 1
             if len(first) < show:
                 first.append(Disagreement(_CALLS[question.call], question.state, question.attrs, kernel, model))
-    return Conformance(version, functions, len(asked), count, tuple(first), unknown)
+    return Conformance(version, functions, len(asked), count, tuple(first))
 
 
 def report(result: Conformance) -> str:
