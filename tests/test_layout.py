@@ -73,6 +73,14 @@ def test_kernel_style(before: str, after: str) -> None:
     assert changed(before) == after
 
 
+def test_a_file_with_crlf_keeps_it() -> None:
+    body = "\taddress = dma_map_resource(device->dev, base + off, size, direction, 0);"
+    unit = Unit(Source("f.c", f"void f(void)\r\n{{\r\n{body}\r\n}}\r\n".encode()))
+    (call,) = [c for _, c in unit.function(unit.items[0]).calls if c.name.startswith("dma_")]
+    text = apply(unit.source.data, rewrite(unit.source, call, NewCall("dma_map_phys", (0, 1, 2, 3, "DMA_ATTR_MMIO"))))
+    assert text.count(b"\r\n") == text.count(b"\n") == 5
+
+
 @pytest.mark.parametrize("column", range(0, 40, 3))
 def test_indentation_is_tabs_then_spaces(column: int) -> None:
     assert width(indent(column)) == column

@@ -110,7 +110,13 @@ def _refilled(source: Source, call: Call, new: NewCall, limit: int) -> tuple[Edi
     text = _fill(texts, column, limit, len(tail) + 1)
     if max(width(line, column if number == 0 else 0) for number, line in enumerate(text.split("\n"))) > limit and limit < _WIDEST:
         text = _fill(texts, column, _WIDEST, len(tail) + 1)
+    text = text.replace("\n", _line_end(source))
     return (Edit(source.path, callee.start, call.end, f"{new.name}({text})"),)
+
+
+def _line_end(source: Source) -> str:
+    """What ends a line in this file."""
+    return "\r\n" if b"\r\n" in source.data else "\n"
 
 
 def _fill(texts: list[str], column: int, limit: int, tail: int) -> str:
@@ -153,5 +159,5 @@ def _appended(source: Source, call: Call, new: NewCall, opening: int, limit: int
     gap = last.start
     while source.data[gap - 1 : gap] in (b" ", b"\t"):
         gap -= 1
-    edits.append(Edit(source.path, gap, last.end, f"\n{indent(column)}{changed.text}"))
+    edits.append(Edit(source.path, gap, last.end, f"{_line_end(source)}{indent(column)}{changed.text}"))
     return tuple(sorted(edits, key=lambda edit: edit.start))
