@@ -61,7 +61,7 @@ class Node:
     variable: int = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function:
     """A function definition, or a macro seen as one.
 

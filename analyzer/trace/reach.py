@@ -190,3 +190,22 @@ def root_of(expr: Expr) -> Name | None:
             return None
         expr = strip(expr.parts[0])
     return expr
+
+
+def kept_addresses(fn: Function) -> frozenset[int]:
+    """The locals whose address is kept somewhere, so that stores through a pointer may change them unseen.
+
+    Handing the address to a call is no such thing: what the callee does with it is followed.
+    """
+    kept: set[int] = set()
+    for node in fn.nodes:
+        for expr in walk(node.expr) if node.expr is not None else ():
+            if isinstance(expr, Call):
+                continue
+            for part in expr.parts:
+                inner = strip(part)
+                if isinstance(inner, Unary) and inner.op == "&" and (root := root_of(inner.parts[0])) is not None:
+                    direct = not any(isinstance(e, Member) and e.arrow for e in walk(inner.parts[0]))
+                    if root.variable >= 0 and direct and not isinstance(strip(inner.parts[0]), Index):
+                        kept.add(root.variable)
+    return frozenset(kept)

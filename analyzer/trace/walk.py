@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 
 from analyzer.findings import Kind, Origin, Step
 from analyzer.syntax.expr import (
@@ -31,7 +32,7 @@ from analyzer.trace.arithmetic import address_side
 from analyzer.trace.knowledge import Knowledge
 from analyzer.trace.leaves import NUMBER, Leaf, Leaves, merge, origin_of, unknown
 from analyzer.trace.questions import Budget, Questions
-from analyzer.trace.reach import Definition, reaching, root_of, substitute
+from analyzer.trace.reach import Definition, kept_addresses, reaching, root_of, substitute
 from analyzer.trace.stores import Store, Stores
 from analyzer.trace.tables import Tables
 from analyzer.trace.tree import Tree
@@ -75,6 +76,7 @@ class Tracer:
         self._knowledge = knowledge
         self._stores = Stores(tree, self.types, knowledge.aliases)
         self._tables = Tables(tree, knowledge)
+        self._kept = cache(kept_addresses)
         self._questions = Questions(tree, budget or Budget())
 
     def leaves(self, fn: Function, node: int, expr: Expr) -> Leaves:
@@ -233,6 +235,8 @@ class Tracer:
         root = root_of(use)
         plain = isinstance(use, Name)
         untyped = False
+        if root is not None and root.variable in self._kept(fn):
+            groups.append(unknown(f"the address of {root.text} is kept in a pointer, through which it may be set"))
         for definition in reached.definitions:
             if definition.call is None:
                 if self._loses_type(fn, use, definition):
@@ -255,7 +259,7 @@ class Tracer:
                     groups.append(self._via(fn, definition.call, "filled in here", leaves))
             elif isinstance(use, Member) and self._may_store(definition.call, use.field, fn):
                 open_end = True
-        if groups and not open_end and not untyped:
+        if reached.definitions and groups and not open_end and not untyped:
             return merge(groups)
         if untyped and not open_end:
             groups.append(self._field_or_stop(fn, node, use, frame, depth))
