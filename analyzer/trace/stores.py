@@ -139,6 +139,11 @@ class Stores:
     def _in_function(self, fn: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         for index, node in enumerate(fn.nodes):
             for expr in walk(node.expr) if node.expr is not None else ():
+                if not isinstance(expr, Call):
+                    for part in map(strip, expr.parts):
+                        if isinstance(part, Unary) and part.op == "&" and self._is_member(strip(part.parts[0]), tag, field, fn, unit):
+                            # kept in a pointer: what is stored through that is not seen
+                            yield Store(fn, index, part.parts[0], Expr(part.start, part.end, (part,)))
                 match expr:
                     case Assign(op=op):
                         target = strip(expr.parts[0])

@@ -163,7 +163,12 @@ class Tracer:
                 return self._call(fn, node, expr, frame, depth)
         if not expr.parts and expr.start == expr.end:
             return NUMBER
-        return self._via(fn, expr, "not understood", unknown("an expression that could not be parsed, or inline assembly"))
+        return self._via(
+            fn,
+            expr,
+            "not understood",
+            unknown("an expression that is not understood: inline assembly, an address kept in a pointer, a parse error"),
+        )
 
     def _name(self, fn: Function, node: int, name: Name, frame: Frame | None, depth: int) -> Leaves:
         if name.variable >= 0:
@@ -235,7 +240,9 @@ class Tracer:
         root = root_of(use)
         plain = isinstance(use, Name)
         untyped = False
-        if root is not None and root.variable in self._kept(fn):
+        if root is not None and root.variable >= 0 and fn.variables[root.variable].static:
+            groups.append(unknown(f"{root.text} is static: it keeps what an earlier call left there"))
+        elif root is not None and root.variable in self._kept(fn):
             groups.append(unknown(f"the address of {root.text} is kept in a pointer, through which it may be set"))
         for definition in reached.definitions:
             if definition.call is None:
