@@ -192,20 +192,25 @@ def root_of(expr: Expr) -> Name | None:
     return expr
 
 
-def kept_addresses(fn: Function) -> frozenset[int]:
-    """The locals whose address is kept somewhere, so that stores through a pointer may change them unseen.
+def set_unseen(fn: Function) -> frozenset[int]:
+    """The locals that may be set where control flow does not show it.
 
-    Handing the address to a call is no such thing: what the callee does with it is followed.
+    Those whose address is kept somewhere, so that a store through a pointer changes them (handing it to a call is no such
+    thing: what the callee does is followed), and statics that are set again, which keep what an earlier call left.
     """
-    kept: set[int] = set()
+    unseen: set[int] = set()
     for node in fn.nodes:
         for expr in walk(node.expr) if node.expr is not None else ():
             if isinstance(expr, Call):
                 continue
+            if isinstance(expr, Assign) and (root := root_of(expr.parts[0])) is not None and root.variable >= 0:
+                variable = fn.variables[root.variable]
+                if variable.static and expr.start != variable.start:
+                    unseen.add(root.variable)
             for part in expr.parts:
                 inner = strip(part)
                 if isinstance(inner, Unary) and inner.op == "&" and (root := root_of(inner.parts[0])) is not None:
                     direct = not any(isinstance(e, Member) and e.arrow for e in walk(inner.parts[0]))
                     if root.variable >= 0 and direct and not isinstance(strip(inner.parts[0]), Index):
-                        kept.add(root.variable)
-    return frozenset(kept)
+                        unseen.add(root.variable)
+    return frozenset(unseen)

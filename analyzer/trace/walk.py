@@ -32,7 +32,7 @@ from analyzer.trace.arithmetic import address_side
 from analyzer.trace.knowledge import Knowledge
 from analyzer.trace.leaves import NUMBER, Leaf, Leaves, merge, origin_of, unknown
 from analyzer.trace.questions import Budget, Questions
-from analyzer.trace.reach import Definition, kept_addresses, reaching, root_of, substitute
+from analyzer.trace.reach import Definition, reaching, root_of, set_unseen, substitute
 from analyzer.trace.stores import Store, Stores
 from analyzer.trace.tables import Tables
 from analyzer.trace.tree import Tree
@@ -76,7 +76,7 @@ class Tracer:
         self._knowledge = knowledge
         self._stores = Stores(tree, self.types, knowledge.aliases)
         self._tables = Tables(tree, knowledge)
-        self._kept = cache(kept_addresses)
+        self._unseen = cache(set_unseen)
         self._questions = Questions(tree, budget or Budget())
 
     def leaves(self, fn: Function, node: int, expr: Expr) -> Leaves:
@@ -240,10 +240,8 @@ class Tracer:
         root = root_of(use)
         plain = isinstance(use, Name)
         untyped = False
-        if root is not None and root.variable >= 0 and fn.variables[root.variable].static:
-            groups.append(unknown(f"{root.text} is static: it keeps what an earlier call left there"))
-        elif root is not None and root.variable in self._kept(fn):
-            groups.append(unknown(f"the address of {root.text} is kept in a pointer, through which it may be set"))
+        if root is not None and root.variable in self._unseen(fn):
+            groups.append(unknown(f"{root.text} may be set unseen: it is static, or its address is kept in a pointer"))
         for definition in reached.definitions:
             if definition.call is None:
                 if self._loses_type(fn, use, definition):
