@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -58,16 +57,26 @@ def _split(values: list[str] | None) -> tuple[str, ...]:
 
 
 def write(text: str, output: Path | None) -> None:
-    """Write a result to a file, whole or not at all, or to standard output. Raises UsageError if that fails."""
+    """Write a result to a file, whole or not at all, or to standard output. Raises UsageError if that fails.
+
+    Bytes of a source that are no UTF-8 come out as they went in.
+    """
+    data = text.encode("utf-8", "surrogateescape")
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
+    target = output.resolve()
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, output)
+        with open(part, "xb") as file:
+            file.write(data)
+        os.replace(part, target)
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}; name a file that can be written") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Files and folders; the working folder if none is given.")]
@@ -115,10 +124,10 @@ def scan(
         report = pipeline.scan(options, progress)
     if fmt is Format.JSON:
         write(json.render(report), output)
-    elif output is not None:
-        write(text.render(report, diff, statistics), output)
-    else:
+    elif output is None and terminal.is_coloured(sys.stdout):
         terminal.print_text(text.render(report, diff, statistics), sys.stdout)
+    else:
+        write(text.render(report, diff, statistics), output)
     raise typer.Exit(1 if report.findings and not exit_zero else 0)
 
 
@@ -193,7 +202,7 @@ def show(
     from analyzer.model import show as tables
 
     held = tables.attributes(attrs.replace("|", ",").replace(" ", "").split(","))
-    if (old is None) != (new is None):
+    if (not (old or new) and (old is not None or new is not None)) or bool(old) != bool(new):
         raise UsageError("--from and --to go together; give both versions")
     text = tables.changes(call, old, new, held) if old and new else tables.decision_table(call, version, held)
     typer.echo(text, nl=False)
@@ -226,7 +235,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("dmamigrate: interrupted\n")
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        sys.stderr.write(f"dmamigrate: {error.filename or 'output'}: {error.strerror}\n")
+        sys.exit(2)
     sys.exit(0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -49,13 +51,17 @@ class Options:
 
 
 def find_tree(paths: Iterable[Path]) -> Path:
-    """The kernel root above the first path; the folder itself, or the working folder, where there is none."""
-    first = next(iter(paths), Path()).resolve()
-    start = first if first.is_dir() else first.parent
+    """The kernel root above the first path; where there is none, the working folder if it holds all paths, else their own."""
+    absolute = [path.resolve() for path in paths] or [Path.cwd()]
+    start = absolute[0] if absolute[0].is_dir() else absolute[0].parent
     for folder in (start, *start.parents):
         if (folder / "MAINTAINERS").is_file() and (folder / "Kbuild").is_file():
             return folder
-    return start
+    here = Path.cwd()
+    if all(path.is_relative_to(here) for path in absolute):
+        return here
+    common = Path(os.path.commonpath(absolute))
+    return common if common.is_dir() else common.parent
 
 
 def tree_version(root: Path) -> str | None:
@@ -225,7 +231,6 @@ class _Work:
 
     def _lives(self, tracer: Tracer, pairs: lifecycle.Lives, files: set[str]) -> list[Finding]:
         findings: list[Finding] = []
-        orphan = pairs.orphans[0][0] if pairs.orphans else None
         for life in pairs.lives:
             if life.map.key[0] not in files:
                 continue
@@ -234,7 +239,8 @@ class _Work:
             if argument is not None:
                 origins["phys"] = tracer.origin(life.map.fn, life.map.node, argument)
             for rule, finding in match.by_origin(self.rules, life, origins):
-                findings.append(self._with_rewrite(rule, finding, life, pairs.lives, orphan))
+                near = sorted((site for site, _ in pairs.orphans), key=lambda site: site.key[0] != life.map.key[0])
+                findings.append(self._with_rewrite(rule, finding, life, pairs.lives, near[0] if near else None))
         return findings
 
     def _with_rewrite(self, rule: Rule, finding: Finding, life: Life, lives: tuple[Life, ...], orphan: lifecycle.Site | None) -> Finding:
@@ -248,10 +254,17 @@ class _Work:
         rewrite = propose(life, _sharing(life, lives), rule.templates, orphan)
         if rewrite.status != "proposed":
             return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))
-        kinds = tuple(finding.origin.kinds)
-        verdict = verify(
-            rule.templates, kinds, life.map.call.name, life.map.text("attrs"), life.map.text("dir"), bool(life.ends), self.target
-        )
+        kinds, attrs, direction = tuple(finding.origin.kinds), life.map.text("attrs"), life.map.text("dir")
+        # each unmap as it is written: one that differs from its map is another life
+        ends: list[tuple[str | None, str]] = [*sorted({(site.text("attrs"), site.text("dir")) for site in life.ends})]
+        ends = ends or [(None, direction)]
+        verdicts = [
+            verify(rule.templates, kinds, life.map.call.name, attrs, at_end, direction, self.target)
+            if at_dir == direction or not at_dir.startswith("DMA_")
+            else Verdict("unknown", reason=f"map and unmap disagree on the direction: {direction} and {at_dir}")
+            for at_end, at_dir in ends
+        ]
+        verdict = next((one for one in verdicts if one.status != "proved"), verdicts[0])
         return replace(finding, rewrite=rewrite, verdict=verdict)
 
     def _stores(self, tracer: Tracer, rule: Rule, files: tuple[str, ...]) -> list[Finding]:
@@ -294,6 +307,7 @@ def _kernel_headers(root: Path) -> dict[str, Unit | None]:
 
 def _judge(work: _Work, files: tuple[str, ...]) -> _Result:
     """Judge one module. It begins anew, so that its budgets and answers depend on nothing before it."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))  # long else-if chains and sums nest as deep as they are long
     tree = Tree(work.root, shared=_kernel_headers(work.root))
     try:
         return work.module(Tracer(tree, work.knowledge, work.budget), files)
@@ -307,5 +321,10 @@ def _run(work: _Work, groups: list[tuple[str, ...]], jobs: int) -> Iterator[_Res
         return
     # what has most to read first, so that no process is left with it at the end
     ordered = sorted(groups, key=lambda files: -sum(os.stat(work.root / path).st_size for path in files))
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(_judge, [work] * len(ordered), ordered)
+    # Ctrl-C is the parent's to handle: it drops what has not begun
+    with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        try:
+            yield from pool.map(_judge, [work] * len(ordered), ordered)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -68,12 +68,12 @@ def test_the_relevant_states_lose_no_outcome(version: str) -> None:
 )
 def test_the_mechanical_rewrite(origin: Kind, attrs: str, status: str) -> None:
     (rule,) = [rule for rule in RULES if rule.id == "map-resource-bar"]
-    assert verify(rule.templates, (origin,), "dma_map_resource", attrs, "DMA_BIDIRECTIONAL", True, "7.3").status == status
+    assert verify(rule.templates, (origin,), "dma_map_resource", attrs, attrs, "DMA_BIDIRECTIONAL", "7.3").status == status
 
 
 def test_before_6_18_there_is_nothing_to_move_to() -> None:
     (rule,) = [rule for rule in RULES if rule.id == "map-resource-bar"]
-    assert verify(rule.templates, (Kind.PCI_BAR,), "dma_map_resource", "0", "dir", True, "6.12").status == "unknown"
+    assert verify(rule.templates, (Kind.PCI_BAR,), "dma_map_resource", "0", "0", "dir", "6.12").status == "unknown"
     with pytest.raises(ModelError, match=r"new in 6\.18"):
         run_map("dma_map_phys", State(), "6.12", frozenset())
 
@@ -81,7 +81,7 @@ def test_before_6_18_there_is_nothing_to_move_to() -> None:
 def test_a_counterexample_names_the_plainest_state() -> None:
     (rule,) = [rule for rule in RULES if rule.id == "map-resource-bar"]
     wrong = rules.templates(rule.refuted[0].rewrite)
-    verdict = verify(wrong, (Kind.MMIO,), "dma_map_resource", "0", "DMA_TO_DEVICE", True, "7.3")
+    verdict = verify(wrong, (Kind.MMIO,), "dma_map_resource", "0", "0", "DMA_TO_DEVICE", "7.3")
     assert verdict.status == "refuted"
     assert verdict.counterexample is not None
     assert verdict.counterexample.startswith("in 7.3: direct backend, mmio, DMA_TO_DEVICE, coherent:")

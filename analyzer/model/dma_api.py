@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The DMA mapping API as functions of a state: named as in the kernel, each citing the file and function it states.
 
-6.1, 6.12, 7.2 and 7.3 state what was read in those trees. 6.18 and 6.19 are inferred from 7.2 and from the merged
+6.1, 6.12, 7.2 and 7.3 state what was read in those trees. 6.18, 6.19 and 7.0 are inferred from 7.2 and from the merged
 dma_map_phys() series; where they differ from 7.2 a comment says so.
 """
 

@@ -43,7 +43,7 @@ def prove(rules: tuple[Rule, ...]) -> Iterator[Proof]:
 def _proved(rule: Rule, origin: Kind, version: str) -> Proof:
     total = equal = refined = 0
     for attrs in ("0", "DMA_ATTR_SKIP_CPU_SYNC"):
-        verdict = verify(rule.templates, (origin,), rule.callee[0], attrs, "", True, version)
+        verdict = verify(rule.templates, (origin,), rule.callee[0], attrs, attrs, "", version)
         total, equal, refined = total + verdict.states, equal + verdict.equal, refined + verdict.refined
         if verdict.status != "proved":
             note = f"{verdict.reason}; {verdict.counterexample}"

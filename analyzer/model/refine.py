@@ -216,12 +216,11 @@ def memory_of(kinds: Iterable[Kind]) -> tuple[str, ...]:
 
 
 def attribute_sets(text: str) -> tuple[frozenset[str], ...]:
-    """The attribute sets that an argument may hold: what is written, or every set where it is a variable."""
+    """The attribute sets that an argument may hold: what is written, or every set that can matter where it is computed."""
     words = re.findall(r"\w+", text)
-    known = frozenset(word for word in words if word in READ_ATTRS)
-    if all(word.startswith("DMA_ATTR_") or word == "0" for word in words):
-        return (known,)
-    return tuple(dict.fromkeys(known | frozenset(extra) for extra in ((), (SKIP_CPU_SYNC,), (MMIO,), (SKIP_CPU_SYNC, MMIO))))
+    if re.fullmatch(r"[\w\s|()]*", text) and all(word.startswith("DMA_ATTR_") or word == "0" for word in words):
+        return (frozenset(word for word in words if word in READ_ATTRS),)
+    return tuple(frozenset(extra) for extra in ((), (SKIP_CPU_SYNC,), (MMIO,), (SKIP_CPU_SYNC, MMIO)))
 
 
 def directions(text: str) -> tuple[str, ...]:
@@ -234,9 +233,13 @@ _UNMAP_OF = {"dma_map_resource": "dma_unmap_resource", "dma_map_phys": "dma_unma
 
 @lru_cache(maxsize=512)
 def verify(
-    templates: tuple[Template, ...], kinds: tuple[Kind, ...], call: str, attrs: str, direction: str, unmapped: bool, target: str
+    templates: tuple[Template, ...], kinds: tuple[Kind, ...], call: str, attrs: str, at_unmap: str | None, direction: str, target: str
 ) -> Verdict:
-    """The verdict on a rewrite: `call` with these attributes and direction, as text, on memory of these kinds."""
+    """The verdict on a rewrite: `call` with these attributes and direction, as text, on memory of these kinds.
+
+    `at_unmap` are the unmap's attributes as text, None without an unmap. A variable may hold any set that the model reads;
+    the same text means the same set.
+    """
     memory = memory_of(kinds)
     if not memory:
         return Verdict("unknown", reason=f"the model has no memory for {', '.join(kinds)}")
@@ -244,8 +247,11 @@ def verify(
         return Verdict("unknown", reason=f"{target} has no dma_map_phys()")
     states = relevant(memory, directions(direction))
     total = equal = refined = 0
-    for held in attribute_sets(attrs):
-        old = LifeCalls(call, held, _UNMAP_OF.get(call) if unmapped else None, held)
+    pairs = [
+        (held, end) for held in attribute_sets(attrs) for end in ((held,) if at_unmap in (attrs, None) else attribute_sets(at_unmap or ""))
+    ]
+    for held, end in pairs:
+        old = LifeCalls(call, held, _UNMAP_OF.get(call) if at_unmap is not None else None, end)
         result = compare(old, life_after(templates, old), states, target)
         total, equal, refined = total + result.states, equal + result.equal, refined + result.refined
         if result.reasons:

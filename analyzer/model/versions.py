@@ -7,9 +7,9 @@ from functools import cache
 
 from analyzer.errors import UsageError
 
-# Where behaviour changed. 6.1, 6.12, 7.2 and 7.3 were read; 6.18 and 6.19 are inferred from 7.2 and the merge of the
+# Where behaviour changed. 6.1, 6.12, 7.2 and 7.3 were read; 6.18, 6.19 and 7.0 are inferred from 7.2 and the merge of the
 # dma_map_phys() series.
-KNOWN = ("6.1", "6.12", "6.18", "6.19", "7.2", "7.3")
+KNOWN = ("6.1", "6.12", "6.18", "6.19", "7.0", "7.2", "7.3")
 
 
 @cache

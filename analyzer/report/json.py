@@ -12,7 +12,7 @@ from analyzer.findings import Finding, Json, Origin, Report, Span
 
 def render(report: Report) -> str:
     """The whole report as one JSON document."""
-    return json.dumps(document(report), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document(report), indent=2) + "\n"
 
 
 def document(report: Report) -> Json:

@@ -11,7 +11,7 @@ from analyzer.report import json
 
 def as_json(origin: Origin) -> str:
     """The origin as in the findings of `--format json`."""
-    return json_text.dumps(json.origin(origin), indent=2, ensure_ascii=False) + "\n"
+    return json_text.dumps(json.origin(origin), indent=2) + "\n"
 
 
 def as_text(origin: Origin) -> str:

@@ -25,13 +25,16 @@ _STYLES = (
 )
 
 
+def is_coloured(file: IO[str]) -> bool:
+    """Whether `file` is a terminal, and NO_COLOR is not set."""
+    console = Console(file=file)
+    return console.is_terminal and not console.no_color
+
+
 def print_text(text: str, file: IO[str]) -> None:
-    """Write a text report, coloured where `file` is a terminal and NO_COLOR is not set."""
-    console = Console(file=file, highlight=False, soft_wrap=True)
-    if not console.is_terminal or console.no_color:
-        file.write(text)
-        return
-    for line in text.splitlines():
+    """Write a text report in colour."""
+    console = Console(file=file, highlight=False, soft_wrap=True, tab_size=8)
+    for line in text.encode("utf-8", "replace").decode("utf-8").split("\n")[:-1]:
         console.print(_styled(line))
 
 

@@ -45,8 +45,10 @@ def _finding(finding: Finding, report: Report, show_diff: bool) -> Iterator[str]
     if finding.origin.gave_up:
         yield from _wrapped(f"not followed: {finding.origin.gave_up}", "    ", "  ")
     for partner in finding.partners:
-        yield f"  {partner.role}: {partner.span.path}:{partner.span.line} {partner.callee}() in {partner.function}()"
-    yield from _rewrite(finding, show_diff)
+        yield from _wrapped(
+            f"{partner.role}: {partner.span.path}:{partner.span.line} {partner.callee}() in {partner.function}()", "    ", "  "
+        )
+    yield from _rewrite(finding, show_diff, report.target)
 
 
 def _step(step: Step | None, left_out: int) -> Iterator[str]:
@@ -58,22 +60,22 @@ def _step(step: Step | None, left_out: int) -> Iterator[str]:
     yield f"        {text}"
 
 
-def _rewrite(finding: Finding, show_diff: bool) -> Iterator[str]:
+def _rewrite(finding: Finding, show_diff: bool, target: str) -> Iterator[str]:
     rewrite = finding.rewrite
     if rewrite.status == "withheld":
         yield from _wrapped(f"no rewrite: {rewrite.reason}", "    ", "  ")
     if rewrite.status != "proposed":
         return
-    yield from _wrapped(f"rewrite: {_verdict(finding.verdict)}", "    ", "  ")
-    for line in rewrite.diff.splitlines():
+    yield from _wrapped(f"rewrite: {_verdict(finding.verdict, target)}", "    ", "  ")
+    for line in rewrite.diff.split("\n"):
         if show_diff or (line[:1] in "+-" and line[:3] not in ("+++", "---")):
             yield line if show_diff else f"    {line}"
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: Verdict, target: str) -> str:
     match verdict.status:
         case "proved":
-            return f"proved, {verdict.states} states: equal in {verdict.equal}, better in {verdict.refined}"
+            return f"proved for {target}, {verdict.states} states: equal in {verdict.equal}, better in {verdict.refined}"
         case "refuted":
             return f"refuted: {verdict.reason}; {verdict.counterexample}"
     return f"not proved: {verdict.reason}"

@@ -21,12 +21,16 @@ def c_files(paths: Iterable[Path], suffixes: tuple[str, ...] = (".c", ".h")) -> 
     Raises UsageError for a path that does not exist.
     """
     for path in paths:
-        if path.is_file():
-            yield str(path)
-        elif path.is_dir():
-            yield from _below(str(path), suffixes)
-        else:
-            raise UsageError(f"{path}: no such file or folder; name one that exists")
+        try:
+            if path.is_file():
+                yield str(path)
+                continue
+            if path.is_dir():
+                yield from _below(str(path), suffixes)
+                continue
+        except OSError as error:
+            raise UsageError(f"{error.filename}: {error.strerror}; name what can be read") from error
+        raise UsageError(f"{path}: no such file or folder; name one that exists")
 
 
 def _below(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:

@@ -42,7 +42,8 @@ def blank(data: bytes) -> bytes:
     if text.startswith(_BOM):
         text = b"   " + text[3:]
     if b"\r" in text:
-        text = text.replace(b"\r", b" ")
+        # a continuation stays one: its backslash moves next to the line feed
+        text = text.replace(b"\\\r\n", b" \\\n").replace(b"\r", b" ")
     return text
 
 
@@ -125,7 +126,7 @@ def read(file: Path, path: str) -> Source:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise SourceError(error.strerror or str(error)) from error
+        raise SourceError(f"{path}: {error.strerror or error}") from error
     if b"\0" in data:
         raise SourceError("holds NUL bytes, so it is not C source")
     return Source(path, data)

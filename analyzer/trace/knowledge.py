@@ -153,9 +153,13 @@ def load(files: Iterable[Path]) -> Knowledge:
                     meaning = Meaning((Kind.UNKNOWN,), entry.reason, evidence=entry.evidence)
             if not (entry.call or entry.field or entry.variable):
                 raise RuleError(f"{file}: an entry names no call, field or variable; add one")
+            if entry.call and meaning.source == OBJECT:
+                raise RuleError(f"{file}: {entry.call[0]}(): a call passes an argument on, not an object; name its number")
+            if entry.field and meaning.source not in (None, OBJECT):
+                raise RuleError(f'{file}: {entry.field[0]}: a member has no arguments; write from = "object"')
             for name in entry.call:
                 key = (name, RETURN if entry.out is None else entry.out)
-                others = tuple(m for m in knowledge.calls.get(key, ()) if m.argument != meaning.argument)
+                others = tuple(m for m in knowledge.calls.get(key, ()) if (m.argument, m.literal) != (meaning.argument, meaning.literal))
                 knowledge.calls[key] = tuple(sorted((meaning, *others), key=lambda m: m.argument is None))
             for name in entry.field:
                 knowledge.fields[name] = meaning
