@@ -102,7 +102,7 @@ def scan(
     sources: Sources = None,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Budget of a trace: nested steps.")] = 60,
     questions: Annotated[int, typer.Option("--questions", min=1, help="Budget of a trace: questions in all.")] = 3000,
-    files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 800,
+    files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 2000,
     callers: Annotated[int, typer.Option("--callers", min=1, help="Budget of a trace: callers of one function.")] = 60,
     dead_ends: Annotated[int, typer.Option("--dead-ends", min=1, help="Budget of a trace: paths that end nowhere.")] = 40,
 ) -> None:
@@ -154,7 +154,7 @@ def trace(
     sources: Sources = None,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Budget: nested steps.")] = 60,
     questions: Annotated[int, typer.Option("--questions", min=1, help="Budget: questions in all.")] = 3000,
-    files: Annotated[int, typer.Option("--files", min=1, help="Budget: files opened.")] = 800,
+    files: Annotated[int, typer.Option("--files", min=1, help="Budget: files opened.")] = 2000,
     callers: Annotated[int, typer.Option("--callers", min=1, help="Budget: callers of one function.")] = 60,
     dead_ends: Annotated[int, typer.Option("--dead-ends", min=1, help="Budget: paths that end nowhere.")] = 40,
 ) -> None:

@@ -183,8 +183,7 @@ def test_control_flow(body: str, paths: set[tuple[str, ...]]) -> None:
 
 
 def test_a_macro_is_read_as_a_function() -> None:
-    macro = unit("#define window(x, n) \\\n\t(base((x)->pdev) + (n))\n").macro("window")
-    assert macro is not None
+    (macro,) = unit("#define window(x, n) \\\n\t(base((x)->pdev) + (n))\n").macros("window")
     assert [v.name for v in macro.params] == ["x", "n"]
     assert [call.name for _, call in macro.calls] == ["base"]
 

@@ -26,6 +26,8 @@ from analyzer.syntax.functions import CType, Edge, Guard, Node, Variable
 from analyzer.syntax.grammar import declarator, text_of, type_text
 
 ENTRY, EXIT = 0, 1
+# Macros of the kernel that are assignments.
+_ASSIGNING = frozenset({"WRITE_ONCE", "smp_store_release", "rcu_assign_pointer", "RCU_INIT_POINTER", "smp_store_mb"})
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Lowering:
     """The function under construction."""
 
     shift: int
+    # the text being lowered, before the dialect was made plain
+    raw: bytes = b""
     nodes: list[Node] = field(default_factory=list)
     variables: list[Variable] = field(default_factory=list)
     scopes: list[dict[str, int]] = field(default_factory=lambda: [{}])
@@ -94,6 +98,14 @@ class Lowering:
                     return cast
                 callee = at("function")
                 args = [self.expr(a) for a in arguments.named_children if a.type != "comment"] if arguments else []
+                if isinstance(callee, Name) and callee.text in _ASSIGNING and len(args) == 2:
+                    target = args[0]
+                    if isinstance(target, Unary) and target.op == "&":
+                        target = target.parts[0]
+                    return Assign(start, end, (target, args[1]))
+                if isinstance(callee, Name) and callee.text == "swap" and len(args) == 2:
+                    there = Assign(start, end, (args[0], args[1]), "+=")
+                    return Binary(start, end, (there, Assign(start, end, (args[1], args[0]), "+=")), ",")
                 return Call(start, end, (callee, *args))
             case "field_expression":
                 member = node.child_by_field_name("field")
@@ -120,6 +132,8 @@ class Lowering:
                 kind = node.child_by_field_name("type")
                 base, pointers = self._type_descriptor(kind)
                 return Cast(start, end, (at("value"),), base, pointers)
+            case "gnu_asm_expression":
+                return self._assembly(node, start, end)
             case "initializer_list":
                 return self._initializer(node, start, end)
             case "sizeof_expression" | "alignof_expression" | "offsetof_expression":
@@ -143,6 +157,16 @@ class Lowering:
             return None
         value = self.expr(arguments.named_children[0])
         return Cast(node.start_byte + self.shift, node.end_byte + self.shift, (value,), text_of(inner), 0)
+
+    def _assembly(self, node: tree_sitter.Node, start: int, end: int) -> Expr:
+        """Inline assembly: its outputs become something that is not understood."""
+        outputs = node.child_by_field_name("output_operands")
+        stores: list[Expr] = []
+        for operand in outputs.named_children if outputs is not None else ():
+            value = operand.child_by_field_name("value")
+            if value is not None:
+                stores.append(Assign(start, end, (self.expr(value), Expr(start, end))))
+        return Expr(start, end, tuple(stores))
 
     def _opaque(self, node: tree_sitter.Node, start: int, end: int) -> Expr:
         if node.type in ("preproc_call", "preproc_def", "preproc_function_def", "comment"):
@@ -319,6 +343,8 @@ class Lowering:
     def _while_statement(self, node: tree_sitter.Node) -> None:
         head = self.node("eval")
         condition = self._condition(node)
+        if not self.raw[node.start_byte :].startswith(b"while"):
+            self._loop_macro(condition)
         true, false = self._branch(condition)
         self.open = true
         broken = self._loop_body(node.child_by_field_name("body"), head)
@@ -326,6 +352,15 @@ class Lowering:
             self.edges[index].append(Edge(head, guard))
         endless = isinstance(condition, Constant) and condition.text in ("1", "true")
         self.open = broken if endless else false + broken
+
+    def _loop_macro(self, arguments: Expr) -> None:
+        """A loop macro may set each number that it is handed; what it sets pointers to is known by their types."""
+        while isinstance(arguments, Binary) and arguments.op == ",":
+            self._loop_macro(arguments.parts[1])
+            arguments = arguments.parts[0]
+        if isinstance(arguments, Name) and arguments.variable >= 0 and not self.variables[arguments.variable].type.pointers:
+            unknown = Expr(arguments.start, arguments.end)
+            self.node("eval", Assign(arguments.start, arguments.end, (arguments, unknown), "+="))
 
     def _do_statement(self, node: tree_sitter.Node) -> None:
         head = self.node("eval")

@@ -65,6 +65,7 @@ def _body(lowering: Lowering, text: bytes, start: int) -> bool:
         root = parse(_FUNCTION + dialect.plain_body(variant))
         clean = clean and not root.has_error
         lowering.shift = start - len(_FUNCTION)
+        lowering.raw = _FUNCTION + variant
         lowering.open = [(ENTRY, None)]
         lowering.scopes = [dict(scope) for scope in entry_scope]
         lowering.labels, gotos, lowering.gotos = {}, lowering.gotos, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import cached_property
 
 from analyzer.syntax import parts
@@ -45,7 +46,7 @@ class Unit:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._functions: dict[int, Function] = {}
-        self._macros: dict[str, Function | None] = {}
+        self._macros: dict[str, tuple[Function, ...]] = {}
         self._fields: dict[str, dict[str, CType] | None] = {}
 
     @cached_property
@@ -101,25 +102,26 @@ class Unit:
         while line > 0 and self.source.blanked[: line - 1].rstrip(b" ").endswith(b"\\"):
             line = self.source.blanked.rfind(b"\n", 0, line - 1) + 1
         define = re.compile(rb"[ \t]*#[ \t]*define[ \t]+(\w+)").match(self.source.blanked, line)
-        return self.macro(define.group(1).decode()) if define else None
+        macros = self.macros(define.group(1).decode()) if define else ()
+        return next((one for one in macros if one.start <= offset < one.end), None)
 
-    def macro(self, name: str) -> Function | None:
-        """The #define of `name` here, as a function."""
+    def macros(self, name: str) -> tuple[Function, ...]:
+        """The #defines of `name` here, as functions; more than one where #if chooses."""
         if name not in self._macros:
-            self._macros[name] = self._find_macro(name)
+            self._macros[name] = tuple(self._find_macros(name))
         return self._macros[name]
 
-    def _find_macro(self, name: str) -> Function | None:
+    def _find_macros(self, name: str) -> Iterator[Function]:
         word = name.encode()
         if word not in self.source.data:
-            return None
+            return
         define = re.compile(
             rb"^[ \t]*#[ \t]*define[ \t]+" + re.escape(word) + rb"(\(([^()]*)\))?(?=\s)((?:[^\n\\]|\\.)*)", re.MULTILINE | re.DOTALL
-        ).search(self.source.blanked)
-        if define is None or not define.group(3).strip():
-            return None
-        params = tuple(p.strip().decode("latin-1") for p in (define.group(2) or b"").split(b",") if p.strip())
-        return parts.macro(self.source, name, params, define.start(3), define.end(3))
+        )
+        for found in define.finditer(self.source.blanked):
+            if found.group(3).strip():
+                params = tuple(p.strip().decode("latin-1") for p in (found.group(2) or b"").split(b",") if p.strip())
+                yield parts.macro(self.source, name, params, found.start(3), found.end(3))
 
     def fields(self, tag: str) -> dict[str, CType] | None:
         """The members of struct or union `tag` if it is defined here."""

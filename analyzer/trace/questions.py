@@ -21,7 +21,7 @@ class Budget:
     depth: int = 60
     questions: int = 3000
     callers: int = 60
-    files: int = 800
+    files: int = 2000
     dead_ends: int = 40
 
 

@@ -115,8 +115,11 @@ def _stores(fn: Function, index: int, path: str, use: Expr) -> Iterator[tuple[De
     node = fn.nodes[index]
     if node.expr is None:
         return
+    parts = list(walk(node.expr))
+    # what stands inside a statement expression may be skipped by its own control flow
+    sure = not any(isinstance(part, Statements) for part in parts)
     # the last store of a node is seen first; a declaration's own is its only one
-    for expr in reversed(list(walk(node.expr))):
+    for expr in reversed(parts):
         match expr:
             case Assign(op=op):
                 target = path_of(expr.parts[0])
@@ -124,10 +127,10 @@ def _stores(fn: Function, index: int, path: str, use: Expr) -> Iterator[tuple[De
                     continue
                 if target == path:
                     value = expr.parts[1] if op == "=" else expr
-                    yield Definition(index, value, expr), op == "=" and "[]" not in path
+                    yield Definition(index, value, expr), sure and op == "=" and "[]" not in path
                 elif op == "=" and _extends(path, target):
                     projected = _project(expr.parts[1], use, expr.parts[0])
-                    yield Definition(index, projected, expr), "[]" not in path[: len(target)]
+                    yield Definition(index, projected, expr), sure and "[]" not in path[: len(target)]
             case Call():
                 for position, argument in enumerate(expr.args):
                     handed = path_of(argument)

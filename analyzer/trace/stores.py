@@ -19,6 +19,7 @@ from analyzer.trace.types import Types, struct_tag
 _HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 
 _STORED = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&^*]=|<<=|>>=)")
+_WRITTEN = re.compile(rb"\b(?:WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap)\s*\([^;{}]*\Z")
 _HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
 _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
@@ -33,7 +34,7 @@ def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
             at = text.find(field, end)
             continue
         before = text[max(0, at - 100) : at].rstrip()
-        if before.endswith((b"->", b".")) and (_STORED.match(text, end) or _HANDED.search(before)):
+        if before.endswith((b"->", b".")) and (_STORED.match(text, end) or _HANDED.search(before) or _WRITTEN.search(before)):
             base = _SIMPLE_BASE.search(before)
             yield at, base.group(1) if base else b""
         at = text.find(field, end)
@@ -99,11 +100,14 @@ class Stores:
         if not self._tree.is_driver_folder(folder):
             return (), False
         result: list[Store] = []
-        for path in self._tree.search(field, folder):
+        # a struct of one file is nobody else's, whatever its name
+        own = home is not None and home[1].endswith(".c")
+        for path in (home[1],) if home is not None and own else self._tree.search(field, folder):
             other = self._tree.unit(path)
-            if other is not None:
+            if other is not None and (home is None or self._tree.struct_home(outer, other) in (home[1], "")):
                 result += self._in_unit(other, tag, field)
-        positional = self._tree.search(outer, folder) if home and field in home[0] else ()
+        sharing = (home[1],) if home is not None and own else self._tree.search(outer, folder)
+        positional = sharing if home is not None and field in home[0] else ()
         for path in positional:
             other = self._tree.unit(path)
             for item in other.items if other is not None else ():

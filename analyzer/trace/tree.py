@@ -257,16 +257,16 @@ class Tree:
             return ()
         if own := unit.functions(name):
             return tuple(own)
-        if macro := unit.macro(name):
-            return (macro,)
+        if macros := unit.macros(name):
+            return macros
         needle = name.encode()
         for header in self.headers(unit):
             if needle not in header.source.data:
                 continue
             if found := header.functions(name):
                 return tuple(found)
-            if macro := header.macro(name):
-                return (macro,)
+            if macros := header.macros(name):
+                return macros
         folder = self.module(path)
         while self.is_driver_folder(folder):
             for other in self.search(name, folder):
@@ -285,10 +285,9 @@ class Tree:
                 break
         return ()
 
-    def macro(self, name: str, unit: Unit) -> Function | None:
-        """The object-like or function-like #define of `name` that `unit` sees."""
-        found = self.functions(name, unit)
-        return found[0] if found and found[0].macro else None
+    def macros(self, name: str, unit: Unit) -> tuple[Function, ...]:
+        """The object-like or function-like #defines of `name` that `unit` sees."""
+        return tuple(found for found in self.functions(name, unit) if found.macro)
 
     def struct(self, tag: str, unit: Unit) -> tuple[dict[str, CType], str] | None:
         """The members of struct or union `tag` as `unit` sees it, and the path of the file that defines it."""

@@ -175,17 +175,21 @@ class Tracer:
             return self._place(fn, node, name, frame, depth)
         if meaning := self._knowledge.variables.get(name.text):
             return self._tables.meant(fn, name, (meaning,), None, lambda inner: self._object(fn, node, inner, frame, depth))
-        macro = self.tree.macro(name.text, self._unit(fn))
-        if macro is not None:
-            body = next((n.expr for n in reversed(macro.nodes) if n.expr is not None), None)
-            if body is None or isinstance(strip(body), Constant):
-                # a named constant: an offset beside an address, and an address of its own where it is large
-                return self._value(macro, _EXIT, body, None, depth) if body is not None else NUMBER
-            return self._via(fn, name, "a macro", self._value(macro, len(macro.nodes) - 1, body, None, depth))
+        if macros := self.tree.macros(name.text, self._unit(fn)):
+            return merge(self._expanded(fn, name, macro, depth) for macro in macros)
         if name.text.isupper() or name.text[:1].isdigit():
             return NUMBER
         key = ("global", fn.source.path, name.text)
         return self._questions.ask(key, depth, lambda: self._global(fn, name, depth + 1))
+
+    def _expanded(self, fn: Function, name: Name, macro: Function, depth: int) -> Leaves:
+        """What an object-like macro stands for."""
+        index, body = next(((i, n.expr) for i, n in reversed(list(enumerate(macro.nodes))) if n.expr is not None), (0, None))
+        if body is None:
+            return NUMBER
+        leaves = self._value(macro, index, body, None, depth)
+        # a named constant is an offset beside an address, and an address of its own where it is large
+        return leaves if isinstance(strip(body), Constant) else self._via(fn, name, "a macro", leaves)
 
     def _global(self, fn: Function, name: Name, depth: int) -> Leaves:
         stores, complete = self._stores.of_global(name.text, self._unit(fn))
