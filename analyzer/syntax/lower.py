@@ -104,8 +104,9 @@ class Lowering:
                         target = target.parts[0]
                     return Assign(start, end, (target, args[1]))
                 if isinstance(callee, Name) and callee.text == "swap" and len(args) == 2:
-                    there = Assign(start, end, (args[0], args[1]), "+=")
-                    return Binary(start, end, (there, Assign(start, end, (args[1], args[0]), "+=")), ",")
+                    # what a store reads is what was there before its statement: both at once
+                    stores = (Assign(start, end, (args[0], args[1])), Assign(start, end, (args[1], args[0])))
+                    return Binary(start, end, stores, ",")
                 return Call(start, end, (callee, *args))
             case "field_expression":
                 member = node.child_by_field_name("field")

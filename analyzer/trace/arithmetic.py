@@ -8,7 +8,7 @@ from collections.abc import Callable
 from analyzer.syntax.expr import Binary, Constant, Expr, Name, strip
 from analyzer.trace.leaves import NUMBER, Leaves, is_address, is_number, merge
 
-_NO_ADDRESS = frozenset({"==", "!=", "<", ">", "<=", ">=", "&&", "||", "%", "^"})
+_NO_ADDRESS = frozenset({"==", "!=", "<", ">", "<=", ">=", "&&", "||", "%"})
 
 
 def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
@@ -24,6 +24,8 @@ def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
     if op in ("*", "/"):
         pages = [side for side in (left, right) if isinstance(side, Name) and side.text.endswith("PAGE_SIZE")]
         return ask(left if pages and pages[0] is right else right) if pages else NUMBER
+    if op == "^":
+        return merge((ask(left), ask(right)))
     if op == "-":
         minuend = ask(left)
         if isinstance(strip(right), Constant) or not is_address(minuend):

@@ -139,7 +139,7 @@ def _stores(fn: Function, index: int, path: str, use: Expr) -> Iterator[tuple[De
                     if handed.startswith("&"):
                         if handed[1:] == path or _extends(path, handed[1:]):
                             yield Definition(index, None, expr, expr, position), False
-                    elif _behind(path, handed):
+                    elif handed == path or _behind(path, handed):
                         yield Definition(index, None, expr, expr, position), False
 
 

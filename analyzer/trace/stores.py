@@ -13,6 +13,7 @@ from analyzer.syntax.expr import Assign, Call, Cast, Expr, Index, Initializer, M
 from analyzer.syntax.functions import CType, Function, Node
 from analyzer.syntax.items import Item
 from analyzer.syntax.unit import Unit
+from analyzer.trace.reach import root_of
 from analyzer.trace.tree import Tree
 from analyzer.trace.types import Types, struct_tag
 
@@ -249,6 +250,9 @@ class Stores:
             other = self._tree.unit(path)
             if other is not None:
                 result += self._global_in(other, name, word)
+        kept = re.compile(rb"(?:=|\breturn|\{)\s*&\s*" + word + rb"\b(?!\s*(?:->|\.|\[))|\bEXPORT_SYMBOL\w*\s*\(\s*" + word + rb"\b")
+        if any(kept.search(other.source.blanked) for path in paths if (other := self._tree.unit(path)) is not None):
+            return tuple(result), False  # set through a pointer, or by another module
         return tuple(result), bool(declared) or (bool(result) and self._tree.is_driver_folder(folder))
 
     def _global_in(self, unit: Unit, name: str, word: bytes) -> Iterator[Store]:
@@ -284,6 +288,18 @@ class Stores:
         while isinstance(place, Index):
             place = strip(place.parts[0])
         return isinstance(place, Name) and place.text == name and place.variable < 0
+
+    def set_by_macro(self, unit: Unit, call: Call, position: int) -> bool:
+        """Whether a macro of the driver's own assigns to its parameter at `position`."""
+        own = (unit, *(header for header in self._tree.headers(unit) if not header.source.path.startswith("include/")))
+        macros = [macro for one in own for macro in one.macros(call.name)] if call.name else []
+        return any(
+            isinstance(expr, Assign) and (root := root_of(expr.parts[0])) is not None and root.variable == position
+            for macro in macros
+            for node in macro.nodes
+            if node.expr is not None
+            for expr in walk(node.expr)
+        )
 
     # callers
 

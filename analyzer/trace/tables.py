@@ -21,8 +21,13 @@ class Tables:
         self._tree = tree
         self._knowledge = knowledge
         carriers = [name.partition(".") for name, meaning in knowledge.fields.items() if meaning.source == OBJECT]
+        self._names = {name for name, _ in knowledge.calls} | knowledge.inert
         self._carriers = {tag for tag, _, _ in carriers}
         self.carried_members = frozenset(member for _, _, member in carriers)
+
+    def knows(self, name: str) -> bool:
+        """Whether any entry speaks of this call: what it stores to is then listed."""
+        return name in self._names
 
     def carries(self, kind: CType) -> bool:
         """Whether an object of this type stands for an address, as a struct resource does."""

@@ -41,7 +41,7 @@ from analyzer.trace.types import Types
 _EXIT = 1
 # A function of such a type yields half an address at most, put together from what hardware or firmware says.
 _NARROW = frozenset({"u8", "u16", "u32", "uint8_t", "uint16_t", "uint32_t", "__u32", "__le32", "__be32", "int", "bool", "s32"})
-_SMALL = 1 << 20
+_SMALL = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,8 @@ class Tracer:
             case Unary(op="*"):
                 return self._place(fn, node, expr, frame, depth)
             case Unary(op=op):
-                return NUMBER if op in ("!", "~") else ask(expr.parts[0])
+                # -ENODEV is an error, ~mask a mask
+                return NUMBER if op in ("!", "~", "-") else ask(expr.parts[0])
             case Binary():
                 return address_side(expr, lambda part: self._questions.apart(lambda: ask(part)))
             case Conditional():
@@ -177,8 +178,10 @@ class Tracer:
             return self._tables.meant(fn, name, (meaning,), None, lambda inner: self._object(fn, node, inner, frame, depth))
         if macros := self.tree.macros(name.text, self._unit(fn)):
             return merge(self._expanded(fn, name, macro, depth) for macro in macros)
-        if name.text.isupper() or name.text[:1].isdigit():
+        if name.text[:1].isdigit():
             return NUMBER
+        if name.text.isupper() and not re.search(rb"\bextern\b[^;]*\b" + name.text.encode() + rb"\b", fn.source.code):
+            return unknown(f"{name.text} is not in the tree")
         key = ("global", fn.source.path, name.text)
         return self._questions.ask(key, depth, lambda: self._global(fn, name, depth + 1))
 
@@ -258,6 +261,12 @@ class Tracer:
                 groups.append(leaves)
                 continue
             if definition.call.name in self._knowledge.inert:
+                continue
+            handed = path_of(definition.call.args[definition.argument])
+            if handed == path_of(use) and not self._knowledge.call(definition.call.name, definition.argument):
+                # handed by value, which only a macro can store to
+                if self._stores.set_by_macro(self._unit(fn), definition.call, definition.argument):
+                    groups.append(unknown(f"{definition.call.name}() sets its argument in a way that was not followed"))
                 continue
             by_address = (path_of(definition.call.args[definition.argument]) or "").startswith("&")
             if self._knowledge.call(definition.call.name, definition.argument):
@@ -532,12 +541,14 @@ class Tracer:
                 place = substitute(use, argument.parts[0], Unary(argument.start, argument.end, (pointer,), "*"))
             else:
                 place = substitute(use, argument, pointer)
-            groups.append(self._at_exit(target, place, inner, depth))
+            left = self._at_exit(target, place, inner, depth)
+            if not left and target.variables[param].type.base == "void":
+                left = unknown(f"{target.name}() takes a void pointer, and what it stores there was not followed")
+            groups.append(left)
         whole = isinstance(argument, Unary) and path_of(argument.parts[0]) == path_of(use)
-        if not targets and (whole or (isinstance(use, Index | Unary) and path_of(use.parts[0]) == path_of(argument))):
-            kind = self.types.of(use, fn, self._unit(fn))
-            if kind is not None and kind.pointers == 0 and self._tables.carries(kind):
-                return ()  # the tables list what fills in such an object
+        behind = isinstance(use, Index | Unary) and path_of(use.parts[0]) == path_of(argument)
+        part = isinstance(argument, Unary) and argument.op == "&"
+        if not targets and (whole or behind or part) and not self._tables.knows(call.name):
             what = f"{call.name}() is not in the tree" if call.name else "an indirect call fills it in"
             return unknown(what)
         return merge(groups)
