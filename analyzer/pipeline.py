@@ -141,6 +141,7 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     unit = tracer.tree.unit(_relative(str(file), root))
     if unit is None:
         raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
     fn, node, expr = match.at(unit, int(found[2]), int(found[3]) if found[3] else None, argument)
     return tracer.origin(fn, node, expr)
 

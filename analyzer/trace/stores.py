@@ -301,6 +301,20 @@ class Stores:
             for expr in walk(node.expr)
         )
 
+    def may_store(self, call: Call, field: str, unit: Unit, inert: set[str], levels: int = 3) -> bool:
+        """Whether the callee, or what it hands its own parameters to, has a store to a member of this name in its text."""
+        if not call.name:
+            return False
+        pattern = re.compile(rb"(?:->|\.)\s*" + re.escape(field.encode()) + rb"\s*=[^=]")
+        for one in self._tree.functions(call.name, unit):
+            if pattern.search(one.source.blanked, one.start, one.end) is not None:
+                return True
+            inner = [c for _, c in one.calls if any(isinstance(a, Name) and a.variable >= 0 for a in c.args)] if levels > 1 else []
+            home = self._tree.unit(one.source.path) or unit
+            if any(c.name not in inert and c.name != call.name and self.may_store(c, field, home, inert, levels - 1) for c in inner):
+                return True
+        return False
+
     # callers
 
     def _callers(self, fn: Function) -> tuple[tuple[CallSite, ...], bool, str]:

@@ -275,7 +275,7 @@ class Tracer:
                 leaves = self._out(fn, definition, use, frame, depth)
                 if leaves:
                     groups.append(self._via(fn, definition.call, "filled in here", leaves))
-            elif isinstance(use, Member) and self._may_store(definition.call, use.field, fn):
+            elif isinstance(use, Member) and self._stores.may_store(definition.call, use.field, self._unit(fn), self._knowledge.inert):
                 open_end = True
         if reached.definitions and groups and not open_end and not untyped:
             return merge(groups)
@@ -428,20 +428,12 @@ class Tracer:
         zero = Constant(value.start, value.start, (), "0")
         return replace(store, value=Index(value.start, value.end, (value, zero)))
 
-    def _may_store(self, call: Call, field: str, fn: Function) -> bool:
-        """Whether the callee's own text stores to a member of this name."""
-        if not call.name:
-            return False
-        pattern = re.compile(rb"(?:->|\.)\s*" + re.escape(field.encode()) + rb"\s*=[^=]")
-        return any(
-            pattern.search(one.source.blanked, one.start, one.end) is not None for one in self.tree.functions(call.name, self._unit(fn))
-        )
-
     # calls
 
     def _object(self, fn: Function, node: int, expr: Expr, frame: Frame | None, depth: int) -> Leaves:
         """The origin of an object, given itself or a pointer to it."""
-        leaves = self._pointed_to(fn, node, strip(expr), frame, depth)
+        key = ("object", fn.source.path, fn.start, node, strip(expr), frame.key if frame is not None else ())
+        leaves = self._questions.ask(key, depth, lambda: self._pointed_to(fn, node, strip(expr), frame, depth + 1))
         kind = self.types.of(strip(expr), fn, self._unit(fn))
         if kind is None or not self._tables.carries(CType(kind.base)):
             return leaves
