@@ -29,9 +29,6 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-LEVELS = tuple(Level)
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """A place: bytes from `start` to `end` (exclusive) of `path`, and the same as lines and columns from 1."""

@@ -16,11 +16,11 @@ from analyzer import rules
 from analyzer.errors import ModelError, UsageError
 from analyzer.findings import Kind
 from analyzer.model import refine
-from analyzer.model.dma_api import MAPS, run_map
+from analyzer.model.dma_api import run_map
 from analyzer.model.prove import TARGETS, prove
 from analyzer.model.refine import LifeCalls, compare, run, verify
 from analyzer.model.show import changes, decision_table
-from analyzer.model.states import MEMORY, MMIO, State, everything, relevant
+from analyzer.model.states import MMIO, State, everything, relevant
 from analyzer.model.versions import KNOWN, behaviour
 
 RULES = rules.load()
@@ -36,14 +36,6 @@ def test_no_state_is_an_error_and_no_proof() -> None:
     life = LifeCalls("dma_map_phys", frozenset(), None, frozenset())
     with pytest.raises(ModelError, match="proves nothing"):
         compare(life, life, (), "7.3")
-
-
-@pytest.mark.parametrize("call", sorted(MAPS))
-@pytest.mark.parametrize("version", TARGETS)
-def test_each_life_refines_itself(call: str, version: str) -> None:
-    life = LifeCalls(call, frozenset({MMIO}), None, frozenset())
-    states = relevant(MEMORY, ("DMA_TO_DEVICE",))
-    assert compare(life, life, states, version).equal == len(states)
 
 
 @pytest.mark.parametrize("version", KNOWN)

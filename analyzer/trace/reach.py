@@ -41,14 +41,10 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Reaching:
-    """The definitions that reach a use; `entry` tells that some path from the function's start has none.
-
-    `touched` tells that a callee was handed the object on the way, so that it may have changed there unseen.
-    """
+    """The definitions that reach a use; `entry` tells that some path from the function's start has none."""
 
     definitions: tuple[Definition, ...]
     entry: bool
-    touched: bool
 
 
 def _project(value: Expr, use: Expr, target: Expr) -> Expr | None:
@@ -143,18 +139,18 @@ def _stores(fn: Function, index: int, path: str, use: Expr) -> Iterator[tuple[De
                         yield Definition(index, None, expr, expr, position), False
 
 
-def reaching(fn: Function, node: int, use: Expr, include_node: bool = False) -> Reaching:
+def reaching(fn: Function, node: int, use: Expr) -> Reaching:
     """The definitions of the place `use` that may be seen when control is at `node`.
 
-    Stores in the node itself count only with `include_node`, or where it is a statement expression.
+    Stores in the node itself count only where it is a statement expression.
     """
     path = path_of(use)
     if path is None:
-        return Reaching((), True, False)
+        return Reaching((), True)
     found: list[Definition] = []
-    entry = touched = False
+    entry = False
     inside = fn.nodes[node].expr
-    start_inside = include_node or (inside is not None and any(isinstance(e, Statements) for e in walk(inside)))
+    start_inside = inside is not None and any(isinstance(e, Statements) for e in walk(inside))
     queue = [(node, start_inside)]
     seen: set[tuple[int, bool]] = set()
     while queue:
@@ -169,8 +165,6 @@ def reaching(fn: Function, node: int, use: Expr, include_node: bool = False) -> 
                 continue
             current = fn.nodes[index]
             for definition, kills in _stores(fn, index, path, use):
-                if definition.call is not None:
-                    touched = True
                 found.append(definition)
                 if kills:
                     killed = True
@@ -182,7 +176,7 @@ def reaching(fn: Function, node: int, use: Expr, include_node: bool = False) -> 
             entry = True
         if not killed:
             queue += [(before, True) for before in fn.predecessors[index]]
-    return Reaching(tuple(sorted(found, key=lambda d: (d.node, d.at.start))), entry, touched)
+    return Reaching(tuple(sorted(found, key=lambda d: (d.node, d.at.start))), entry)
 
 
 def root_of(expr: Expr) -> Name | None:

@@ -226,11 +226,7 @@ class Tracer:
             case Member():
                 return self._address_of(fn, node, inner.parts[0], frame, depth)
             case Index():
-                base = inner.parts[0]
-                array = self.types.of(base, fn, self._unit(fn))
-                if isinstance(base, Member) and array is not None and not self._tables.carries(array.pointee):
-                    return self._value(fn, node, base, frame, depth)
-                return self._value(fn, node, base, frame, depth)
+                return self._value(fn, node, inner.parts[0], frame, depth)
             case Name(variable=variable) if variable >= 0:
                 return self._via(fn, inner, "a local variable", (Leaf(Kind.RAM, storage=True),))
             case Name():
