@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The question how a P2P transfer is routed, and what may be answered: drivers/pci/p2pdma.c."""
+
+from __future__ import annotations
+
+from analyzer.paths.places import Frame
+from analyzer.paths.state import State, Trail
+from analyzer.paths.values import BUS, NONE, NOT_SUPPORTED, THRU, MapType, Same, Value
+from analyzer.syntax.expr import Call, Expr
+
+# For a page anything may be answered, for a provider never "no P2P at all".
+_ASKS_OF_PAGE = frozenset({"pci_p2pdma_state", "pci_p2pdma_map_segment"})
+_ASKS_OF_PROVIDER = "pci_p2pdma_map_type"
+_TESTS_PAGE = "is_pci_p2pdma_page"
+_OF_PAGE = frozenset({THRU, BUS, NONE, NOT_SUPPORTED})
+_P2P = frozenset({THRU, BUS, NOT_SUPPORTED})
+
+
+def asked(frame: Frame, call: Call, state: State) -> tuple[State, Value] | None:
+    """The state after a call that asks for the map type, and the type, kept under the place that holds it; None for other calls."""
+    if call.name in _ASKS_OF_PAGE and len(call.args) == 3:
+        holder = frame.place(call.args[0])
+        if holder is None:
+            return None
+        place = f"{holder[1:]}.map" if holder.startswith("&") else f"{holder}->map"
+        page = state.get(f"{frame.place(call.args[2])}@type")
+        kind = MapType(page.may if isinstance(page, MapType) else _OF_PAGE)
+    elif call.name == _ASKS_OF_PROVIDER:
+        place, kind = f"{frame.prefix}@{call.start}", MapType(_P2P)
+    else:
+        return None
+    after = state.put(place, kind)
+    return State(after.env, Trail(frame.fn, call, "the map type is asked for", after.trail)), Same(place)
+
+
+def tests_page(expr: Expr) -> bool:
+    """Whether `expr` asks if a page is P2P memory."""
+    return isinstance(expr, Call) and expr.name == _TESTS_PAGE and bool(expr.args)
+
+
+def page_is(frame: Frame, call: Call, p2p: bool, state: State) -> State | None:
+    """The state in which the page that `call` tests is P2P memory, or is not; None if that cannot be."""
+    place = f"{frame.place(call.args[0]) or frame.prefix}@type"
+    held = state.get(place)
+    kind = held if isinstance(held, MapType) else MapType(_OF_PAGE)
+    left = kind.only(_P2P if p2p else frozenset({NONE}))
+    return state.refine(place, left) if left is not None else None

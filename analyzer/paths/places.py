@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Names for places that hold across calls: a callee's `iter->map` is its caller's `it.map` if it was handed `&it`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from analyzer.syntax.expr import Assign, Call, Expr, Name, Unary, path_of, strip, walk
+from analyzer.syntax.functions import Function
+
+_ROOT = re.compile(r"([&*]?)([#\w]+)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A function on a path: how it was entered (`call` at `node` of `parent`), and what its parameters are there."""
+
+    fn: Function
+    parent: Frame | None = None
+    node: int = 0
+    call: Call | None = None
+    bound: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def depth(self) -> int:
+        """How many calls lead here."""
+        return 0 if self.parent is None else self.parent.depth + 1
+
+    @property
+    def prefix(self) -> str:
+        """What tells this function's locals from those of its callers."""
+        return "" if self.parent is None else f"{self.depth}:"
+
+    def enters(self, fn: Function) -> bool:
+        """Whether `fn` is already on the way here."""
+        return self.fn is fn or (self.parent is not None and self.parent.enters(fn))
+
+    def place(self, expr: Expr) -> str | None:
+        """The name of the place that an lvalue is, None if it is none that is stable."""
+        path = path_of(expr)
+        return None if path is None else self.named(path)
+
+    def named(self, path: str) -> str:
+        """The place that `path`, in this function, means to the outermost function."""
+        match = _ROOT.fullmatch(path)
+        if match is None:
+            return path
+        sign, root, rest = match.groups()
+        if not root.startswith("#"):
+            return path
+        outer = self.bound.get(int(root[1:]))
+        if outer is None:
+            return f"{sign}{self.prefix}{root}{rest}"
+        if rest.startswith("->"):
+            base = f"{outer[1:]}.{rest[2:]}" if outer.startswith("&") else f"{outer}{rest}"
+            return sign + base
+        if not rest and sign == "*":
+            return outer[1:] if outer.startswith("&") else f"*{outer}"
+        return f"{sign}{outer}{rest}"
+
+
+def enter(fn: Function, frame: Frame, node: int, call: Call) -> Frame:
+    """The frame of a call of `fn`; a parameter that the callee keeps as it is is what the caller handed it."""
+    changed = assigned(fn)
+    bound: dict[int, str] = {}
+    for index, variable in enumerate(fn.variables):
+        if 0 <= variable.position < len(call.args) and index not in changed:
+            place = frame.place(call.args[variable.position])
+            if place is not None:
+                bound[index] = place
+    return Frame(fn, frame, node, call, bound)
+
+
+def assigned(fn: Function) -> frozenset[int]:
+    """The variables that a function sets, or whose address it takes."""
+    found: set[int] = set()
+    for node in fn.nodes:
+        for expr in walk(node.expr) if node.expr is not None else ():
+            target: Expr | None = None
+            if isinstance(expr, Assign) or (isinstance(expr, Unary) and expr.op in ("&", "++", "--")):
+                target = strip(expr.parts[0])
+            if isinstance(target, Name) and target.variable >= 0:
+                found.add(target.variable)
+    return frozenset(found)
+
+
+def below(place: str, root: str) -> bool:
+    """Whether `place` is `root` or a part of it."""
+    return place == root or (place.startswith(root) and place[len(root) : len(root) + 1] in (".", "[", "-", "@"))
+
+
+def behind(place: str, pointer: str) -> bool:
+    """Whether `place` is what `pointer` points to, or a part of it."""
+    return place == f"*{pointer}" or place.startswith((f"{pointer}->", f"{pointer}[", f"*{pointer}."))
