@@ -6,24 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from analyzer.attributes import Attributes
+from analyzer.dma_calls import ATTRIBUTES, MMIO
 from analyzer.findings import Kind, Origin
 from analyzer.lifecycle import Life, Lives, Site
+from analyzer.sizes import Sizes
 from analyzer.syntax.expr import Assign, Member, Name, strip, walk
 from analyzer.trace.tree import Tree
 from analyzer.trace.types import Types
 
-_MMIO = "DMA_ATTR_MMIO"
-# The attributes that dma-debug wants equal at map and unmap, kernel/dma/debug.c: check_unmap().
-_MATTER = frozenset(
-    {
-        "DMA_ATTR_NO_KERNEL_MAPPING",
-        "DMA_ATTR_FORCE_CONTIGUOUS",
-        _MMIO,
-        "DMA_ATTR_REQUIRE_COHERENT",
-        "DMA_ATTR_PRIVILEGED",
-        "DMA_ATTR_CC_SHARED",
-    }
-)
 _ADDRESSES = frozenset({Kind.PCI_BAR, Kind.P2P, Kind.MMIO, Kind.RAM, Kind.PFNMAP})
 
 
@@ -63,35 +54,62 @@ def orphans(pairs: Lives) -> Iterator[Defect]:
             yield Defect("unmap-orphan", site, origin, {})
 
 
-def mismatches(pairs: Lives) -> Iterator[Defect]:
-    """The unmaps whose attributes or direction, both written as constants, are not those of their map."""
+def mismatches(pairs: Lives, attributes: Attributes, sizes: Sizes) -> Iterator[Defect]:
+    """The unmaps whose attributes, direction, size or family are not those of their map."""
+    yield from _attributes_differ(pairs, attributes)
     for life in pairs.lives:
+        for unmap in life.foreign:
+            yield Defect("unmap-family-mismatch", unmap, _NOTHING, {"mapped": life.map.call.name, "map": where(life.map)}, life)
         for unmap in life.unmaps:
-            at_map, at_unmap = attributes(life.map), attributes(unmap)
-            if at_map is not None and at_unmap is not None and (at_map ^ at_unmap) & _MATTER:
-                differ = ", ".join(sorted((at_map ^ at_unmap) & _MATTER))
-                yield Defect("unmap-attrs-mismatch", unmap, _NOTHING, {"differ": differ, "map": _where(life.map)}, life)
             directions = life.map.text("dir"), unmap.text("dir")
             if all(one.startswith("DMA_") for one in directions) and directions[0] != directions[1]:
-                yield Defect("unmap-dir-mismatch", unmap, _NOTHING, {"mapped": directions[0], "map": _where(life.map)}, life)
+                yield Defect("unmap-dir-mismatch", unmap, _NOTHING, {"mapped": directions[0], "map": where(life.map)}, life)
+            if life.map.api.family != "iova" and (differ := sizes.differ(life.map, unmap)):
+                yield Defect("unmap-size-mismatch", unmap, _NOTHING, {"mapped": differ, "map": where(life.map)}, life)
 
 
-def attributes(site: Site) -> frozenset[str] | None:
-    """The attributes that a call is given, what its family implies included; None if they are not constants."""
-    argument = site.argument("attrs")
-    implied = {_MMIO} if site.api.family == "resource" else set()
-    if argument is None:
-        return frozenset(implied)
-    names = {part.text for part in walk(argument) if isinstance(part, Name)}
-    if not all(name.startswith("DMA_ATTR_") for name in names):
-        return None
-    return frozenset(names | implied)
+def _attributes_differ(pairs: Lives, attributes: Attributes) -> Iterator[Defect]:
+    """Where the paths to a map give attributes that no path to its unmaps gives, or the other way round."""
+    mapped: dict[tuple[str, int], list[Life]] = {}
+    for life in pairs.lives:
+        for unmap in life.unmaps:
+            mapped.setdefault(unmap.key, []).append(life)
+    reported: set[tuple[str, int]] = set()
+    for life in pairs.lives:
+        at_map = attributes.at(life.map)
+        at_ends = [attributes.at(unmap) for unmap in life.unmaps]
+        for unmap, at_unmap in zip(life.unmaps, at_ends, strict=True):
+            at_maps = [attributes.at(one.map) for one in mapped[unmap.key]]
+            if at_map is None or at_unmap is None or None in at_maps or unmap.key in reported | pairs.shared:
+                continue
+            given = frozenset(one & ATTRIBUTES for held in at_maps for one in held or ())
+            taken = frozenset(one & ATTRIBUTES for one in at_unmap)
+            everywhere = frozenset(one & ATTRIBUTES for held in at_ends for one in held or ())
+            missing = frozenset(one & ATTRIBUTES for one in at_map) - everywhere if None not in at_ends else frozenset()
+            if taken <= given and not missing:
+                continue
+            some = next(iter(sorted(missing, key=sorted)), None) or next(iter(sorted(given, key=sorted)))
+            other = next(iter(sorted(taken - given, key=sorted)), None) or next(iter(sorted(taken, key=sorted)))
+            reported.add(unmap.key)
+            facts = {"differ": ", ".join(sorted(some ^ other)) or MMIO, "map": where(life.map)}
+            yield Defect("unmap-attrs-mismatch", unmap, _NOTHING, facts, life)
+
+
+def synced(pairs: Lives, attributes: Attributes) -> Iterator[Defect]:
+    """The syncs of a mapping that is device memory: the sync knows no attributes and touches the caches."""
+    for life in pairs.lives:
+        held = attributes.always(life.map)
+        if held is not None and MMIO in held:
+            for site in life.syncs:
+                if site.key in pairs.shared:
+                    continue
+                yield Defect("sync-on-mmio", site, _NOTHING, {"map": where(life.map)}, life)
 
 
 def unchecked(pairs: Lives) -> Iterator[Defect]:
     """The maps whose address no dma_mapping_error() looks at, though its unmaps show that its way is understood."""
     for life in pairs.lives:
-        if not life.checks and life.unmaps:
+        if not life.checks and life.unmaps and life.map.api.family != "iova":
             yield Defect("mapping-not-checked", life.map, _NOTHING, {}, life)
 
 
@@ -100,8 +118,8 @@ def leaked(pairs: Lives, tree: Tree, types: Types) -> Iterator[Defect]:
     if pairs.orphans:
         return  # an unmap whose map is not known may be the one
     for life in pairs.lives:
-        if not life.ends and _kept_inside(life.map, tree, types):
-            yield Defect("mapping-leaked", life.map, _NOTHING, {}, life)
+        if not life.ends and life.map.api.family != "iova" and _kept_inside(life.map, tree, types):
+            yield Defect("mapping-leaked", life.map, _NOTHING, {"what": f"nothing in this driver unmaps {life.map.text('phys')}"}, life)
 
 
 def _kept_inside(site: Site, tree: Tree, types: Types) -> bool:
@@ -130,5 +148,6 @@ def _leaves(site: Site, variable: Name) -> bool:
     )
 
 
-def _where(site: Site) -> str:
+def where(site: Site) -> str:
+    """The place of a call, as path and line."""
     return f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"

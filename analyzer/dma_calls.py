@@ -41,6 +41,9 @@ _ALL = (
     _call("dma_map_single_attrs", "map", "single", "dev ptr size dir attrs"),
     _call("dma_unmap_single", "unmap", "single", "dev addr size dir"),
     _call("dma_unmap_single_attrs", "unmap", "single", "dev addr size dir attrs"),
+    _call("dma_iova_link", "map", "iova", "dev state phys offset size dir attrs"),
+    _call("dma_iova_unlink", "unmap", "iova", "dev state offset size dir attrs"),
+    _call("dma_iova_destroy", "unmap", "iova", "dev state size dir attrs"),
     _call("dma_mapping_error", "check", "", "dev addr"),
     _call("dma_sync_single_for_cpu", "sync", "", "dev addr size dir"),
     _call("dma_sync_single_for_device", "sync", "", "dev addr size dir"),
@@ -48,4 +51,19 @@ _ALL = (
     _call("dma_sync_single_range_for_device", "sync", "", "dev addr offset size dir"),
 )
 
+# Device memory: not to be touched by the CPU's caches, include/linux/dma-mapping.h.
+MMIO = "DMA_ATTR_MMIO"
+
 DMA_CALLS: dict[str, DmaCall] = {call.name: call for call in _ALL}
+
+# The attributes that dma-debug wants equal at map and unmap, kernel/dma/debug.c: check_unmap().
+ATTRIBUTES = frozenset(
+    {
+        "DMA_ATTR_NO_KERNEL_MAPPING",
+        "DMA_ATTR_FORCE_CONTIGUOUS",
+        MMIO,
+        "DMA_ATTR_REQUIRE_COHERENT",
+        "DMA_ATTR_PRIVILEGED",
+        "DMA_ATTR_CC_SHARED",
+    }
+)

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from analyzer.dma_calls import DMA_CALLS, DmaCall
 from analyzer.findings import Origin, Skipped, Span
-from analyzer.syntax.expr import Call, Expr, path_of
+from analyzer.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, path_of, strip, walk
 from analyzer.syntax.functions import Function
 from analyzer.syntax.source import Source
 from analyzer.syntax.unit import Unit
@@ -18,9 +18,12 @@ from analyzer.trace.tree import Tree
 from analyzer.trace.walk import Tracer
 
 # The family that the migration is about; a driver's checks and syncs matter only beside one of these.
-MAPS = ("dma_map_resource", "dma_map_phys")
-UNMAPS = ("dma_unmap_resource", "dma_unmap_phys")
-OTHERS = ("dma_mapping_error", "dma_sync_single_for_cpu", "dma_sync_single_for_device")
+MAPS = ("dma_map_resource", "dma_map_phys", "dma_iova_link")
+UNMAPS = ("dma_unmap_resource", "dma_unmap_phys", "dma_iova_unlink", "dma_iova_destroy")
+OTHERS = tuple(name for name, api in DMA_CALLS.items() if api.role in ("check", "sync"))
+# Ordinary memory: judged only if asked for, but an unmap of theirs may be given what another family mapped.
+PAGE_MAPS = tuple(name for name, api in DMA_CALLS.items() if api.role == "map" and api.family in ("page", "single"))
+PAGE_UNMAPS = tuple(name for name, api in DMA_CALLS.items() if api.role == "unmap" and api.family in ("page", "single"))
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,13 @@ class Life:
     checks: tuple[Site, ...]
     syncs: tuple[Site, ...]
     mistaken: tuple[Site, ...] = ()
+    # unmaps of another family that are given this mapping's address, and no other
+    foreign: tuple[Site, ...] = ()
 
     @property
     def ends(self) -> tuple[Site, ...]:
         """Every call that is meant to end this mapping."""
-        return (*self.unmaps, *self.mistaken)
+        return (*self.unmaps, *self.mistaken, *self.foreign)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Lives:
     lives: tuple[Life, ...]
     orphans: tuple[tuple[Site, Origin], ...]
     skipped: tuple[Skipped, ...]
+    # the calls whose handle may also be one that no map of these made
+    shared: frozenset[tuple[str, int]] = frozenset()
 
 
 def span(source: Source, start: int, end: int) -> Span:
@@ -118,45 +125,127 @@ def _not_analysable(source: Source, at: int, name: str) -> Skipped:
     return Skipped(f"{source.path}:{source.line(at)}", f"{name}() stands where no call could be parsed")
 
 
-def lives(tree: Tree, tracer: Tracer, paths: Iterable[str]) -> Lives:
-    """Pair the maps and unmaps of the files `paths`, which are those of one module."""
+def lives(tree: Tree, tracer: Tracer, paths: Iterable[str], pages: bool = False) -> Lives:
+    """Pair the maps and unmaps of the files `paths`, which are those of one module; with `pages`, ordinary memory's too."""
     maps: dict[tuple[str, int], Site] = {}
     ends: list[Site] = []
     skipped: list[Skipped] = []
     others: list[Site] = []
+    paged: list[Site] = []
+    names = (*MAPS, *UNMAPS, *(PAGE_MAPS if pages else ()))
     for path in paths:
         unit = tree.unit(path)
         if unit is None:
             continue
-        here, missed = sites_in(unit, (*MAPS, *UNMAPS))
+        here, missed = sites_in(unit, names)
         skipped += missed
         maps |= {site.key: site for site in here if site.api.role == "map"}
         ends += [site for site in here if site.api.role == "unmap"]
         others += sites_in(unit, OTHERS)[0]
+        paged += sites_in(unit, PAGE_UNMAPS)[0]
     acts: dict[tuple[str, int], list[Site]] = {key: [] for key in maps}
+    shared: set[tuple[str, int]] = set()
     orphans: list[tuple[Site, Origin]] = []
-    for site in (*ends, *(others if maps else ())):
+    kept = {_last_name(site) for site in maps.values()}
+    # without a map of ours nothing can be told of what else the module checks, syncs or unmaps
+    for site in (*ends, *((*others, *paged) if maps else ())):
         handle = site.argument("addr")
-        if handle is None:
+        if handle is None or (site in paged and not pages and not _names(handle) & kept):
             continue
         origin, makers = tracer.sites(site.fn, site.node, handle)
         known = [key for key in makers if key in acts]
+        if len(known) < len(makers) or not makers or origin.gave_up is not None:
+            shared.add(site.key)
+        if site in paged and not pages and (site.key in shared or any(fits(maps[key], site) for key in known)):
+            continue
         for key in known:
             acts[key].append(site)
         if not known and site.api.role == "unmap":
             orphans.append((site, origin))
+    for key, linked in _by_state(tracer, maps.values(), ends).items():
+        acts[key] += linked
     by_mistake = {site.key: _mapped_instead(site, maps) for site, _ in orphans}
-    result = [
-        Life(
-            site,
-            tuple(s for s in acts[key] if s.api.role == "unmap"),
-            tuple(s for s in acts[key] if s.api.role == "check"),
-            tuple(s for s in acts[key] if s.api.role == "sync"),
-            tuple(s for s, _ in orphans if by_mistake.get(s.key) == key),
+    result = []
+    for key, site in sorted(maps.items()):
+        unmaps = [s for s in acts[key] if s.api.role == "unmap"]
+        result.append(
+            Life(
+                site,
+                tuple(s for s in unmaps if fits(site, s)),
+                tuple(s for s in acts[key] if s.api.role == "check"),
+                tuple(s for s in acts[key] if s.api.role == "sync"),
+                tuple(s for s, _ in orphans if by_mistake.get(s.key) == key),
+                tuple(s for s in unmaps if not fits(site, s)),
+            )
         )
-        for key, site in sorted(maps.items())
-    ]
-    return Lives(tuple(result), tuple(o for o in orphans if by_mistake[o[0].key] is None), tuple(skipped))
+    return Lives(tuple(result), tuple(o for o in orphans if by_mistake[o[0].key] is None), tuple(skipped), frozenset(shared))
+
+
+def _names(expr: Expr) -> set[str]:
+    """The names of members and variables in an expression."""
+    return {e.field if isinstance(e, Member) else e.text for e in walk(expr) if isinstance(e, Member | Name)}
+
+
+def _last_name(site: Site) -> str:
+    """The name under which the map's address is first kept, "" if it is kept nowhere."""
+    expr = site.fn.nodes[site.node].expr
+    for part in walk(expr) if expr is not None else ():
+        if isinstance(part, Assign) and any(inner is site.call for inner in walk(part.parts[1])):
+            target = strip(part.parts[0])
+            while isinstance(target, Index):
+                target = strip(target.parts[0])
+            return target.field if isinstance(target, Member) else target.text if isinstance(target, Name) else ""
+    return ""
+
+
+# Families whose unmaps undo one another's maps if the attributes agree, kernel/dma/mapping.c.
+_ALIKE = (frozenset({"resource", "phys"}), frozenset({"page", "single"}), frozenset({"iova"}))
+
+
+def fits(mapped: Site, unmapped: Site) -> bool:
+    """Whether the unmap is of the map's family."""
+    return any({mapped.api.family, unmapped.api.family} <= family for family in _ALIKE)
+
+
+def _by_state(tracer: Tracer, maps: Iterable[Site], ends: Iterable[Site]) -> dict[tuple[str, int], list[Site]]:
+    """What unlinks or destroys an IOVA range, by the link whose struct dma_iova_state it shares."""
+    links = [(site, _state(tracer, site)) for site in maps if site.api.family == "iova"]
+    found: dict[tuple[str, int], list[Site]] = {site.key: [] for site, _ in links}
+    for end in ends:
+        state = _state(tracer, end) if end.api.family == "iova" and links else None
+        for site, other in links:
+            if state is not None and state & other:
+                found[site.key].append(end)
+    return found
+
+
+def _state(tracer: Tracer, site: Site) -> frozenset[tuple[str, str]]:
+    """The members, as struct and field, or the locals, as function and variable, that a call's IOVA state may be."""
+    argument = site.argument("state")
+    return frozenset(_places(tracer, site.fn, site.node, argument, 4)) if argument is not None else frozenset()
+
+
+def _places(tracer: Tracer, fn: Function, node: int, expr: Expr, levels: int) -> Iterator[tuple[str, str]]:
+    expr = strip(expr)
+    if isinstance(expr, Unary) and expr.op == "&":
+        expr = strip(expr.parts[0])
+    unit = tracer.tree.unit(fn.source.path)
+    while isinstance(expr, Index):
+        expr = strip(expr.parts[0])
+    if isinstance(expr, Member) and unit is not None:
+        found = tracer.types.member(expr, fn, unit)
+        yield (found[0], expr.field) if found is not None else ("", expr.field)
+    elif isinstance(expr, Name) and expr.variable >= 0:
+        variable = fn.variables[expr.variable]
+        yield f"{fn.source.path}:{fn.start}", f"#{expr.variable}"
+        seen = reaching(fn, node, expr)
+        for definition in seen.definitions if levels else ():
+            if definition.value is not None:
+                yield from _places(tracer, fn, definition.node, definition.value, levels - 1)
+        if seen.entry and variable.position >= 0 and levels:
+            for caller in tracer.stores.callers(fn)[0][:20]:
+                if variable.position < len(caller.call.args):
+                    yield from _places(tracer, caller.fn, caller.node, caller.call.args[variable.position], levels - 1)
 
 
 def _mapped_instead(site: Site, maps: dict[tuple[str, int], Site]) -> tuple[str, int] | None:

@@ -7,7 +7,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 
-from analyzer.defects import Defect, attributes
+from analyzer.attributes import Attributes
+from analyzer.defects import Defect
 from analyzer.dma_calls import DMA_CALLS
 from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Origin, Partner
@@ -32,6 +33,8 @@ def applies(rule: Rule, origin: Origin) -> bool:
     if rule.certain and not origin.certain:
         return False
     known = [kind for kind in origin.kinds if kind is not Kind.UNKNOWN]
+    if {Kind.P2P, Kind.RAM} <= set(known):
+        known.remove(Kind.P2P)  # a page that may be either: the map type decides, path by path
     return any(kind in rule.origins for kind in (known or origin.kinds))
 
 
@@ -46,21 +49,23 @@ def _partner(site: Site) -> Partner:
     return Partner(site.api.role, span(site.fn.source, callee.start, callee.end), site.fn.name, site.call.name)
 
 
-def by_origin(rules: Iterable[Rule], life: Life, origins: dict[str, Origin]) -> Iterator[tuple[Rule, Finding]]:
+def by_origin(rules: Iterable[Rule], life: Life, origins: dict[str, Origin], attributes: Attributes) -> Iterator[tuple[Rule, Finding]]:
     """The findings of the rules that ask where an argument of the map call comes from."""
     site = life.map
-    asking = [rule for rule in rules if site.call.name in rule.callee and rule.argument in origins and _attributes_fit(rule, site)]
+    asking = [
+        rule for rule in rules if site.call.name in rule.callee and rule.argument in origins and _attributes_fit(rule, site, attributes)
+    ]
     fitting = [rule for rule in asking if applies(rule, origins[rule.argument])]
     # what no rule may claim on this evidence is unknown to all of them
     for rule in fitting or [rule for rule in asking if Kind.UNKNOWN in rule.origins and not origins[rule.argument].certain]:
         yield rule, _finding(rule, site, origins[rule.argument], partners(life))
 
 
-def _attributes_fit(rule: Rule, site: Site) -> bool:
-    """Whether the call has, or lacks, the attribute that the rule asks for; a variable may hold anything."""
+def _attributes_fit(rule: Rule, site: Site, attributes: Attributes) -> bool:
+    """Whether the call has, or lacks, on every path the attribute that the rule asks for."""
     if rule.has is None and rule.lacks is None:
         return True
-    given = attributes(site)
+    given = attributes.always(site)
     if given is None:
         return False
     return (rule.has is None or rule.has in given) and (rule.lacks is None or rule.lacks not in given)
@@ -75,7 +80,7 @@ def defect(rule: Rule, found: Defect) -> Finding:
 def _finding(rule: Rule, site: Site, origin: Origin, who: tuple[Partner, ...], facts: dict[str, str] | None = None) -> Finding:
     callee = site.call.parts[0]
     texts = {role: site.text(role) for role in site.api.roles} | (facts or {})
-    message = rule.message.format(gave_up=origin.gave_up or f"it is {', '.join(origin.kinds)}", **texts)
+    message = rule.message.format(call=site.call.name, gave_up=origin.gave_up or f"it is {', '.join(origin.kinds)}", **texts)
     if not origin.certain and len(origin.kinds) > 1:
         shares = ", ".join(f"{kind} on {count}" for kind, count in origin.shares)
         message += f" (not certain: of the paths to it, {shares})"

@@ -8,19 +8,21 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from analyzer import defects, lifecycle, match
+from analyzer import defects, exits, lifecycle, match, p2p, page_api
+from analyzer.attributes import Attributes
 from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Level, Origin, Progress, Report, Rewrite, Skipped, Verdict
 from analyzer.lifecycle import Life
 from analyzer.model.refine import verify
 from analyzer.rewrite.propose import propose
 from analyzer.rules import Rule
+from analyzer.sizes import Sizes
 from analyzer.syntax import prefilter
 from analyzer.syntax.unit import Unit
 from analyzer.trace.knowledge import Knowledge
@@ -28,10 +30,13 @@ from analyzer.trace.questions import Budget
 from analyzer.trace.tree import Tree
 from analyzer.trace.walk import Tracer
 
-# The rules that ask about lives rather than about the origin of one address.
-_OF_LIVES = frozenset(
-    {"unmap-orphan", "unmap-wrong-handle", "unmap-attrs-mismatch", "unmap-dir-mismatch", "mapping-not-checked", "mapping-leaked"}
-)
+# What a file must name for an analysis to have anything to look at.
+_WORDS: dict[str, tuple[str, ...]] = {
+    "lives": (*lifecycle.MAPS, *lifecycle.UNMAPS),
+    "p2p": p2p.WORDS,
+    "page-api": page_api.WORDS,
+    "dma-address-stores": ("sg_dma_address", "dma_address"),
+}
 _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
 
 
@@ -47,6 +52,7 @@ class Options:
     level: Level = Level.NOTE
     jobs: int = 1
     budget: Budget = field(default_factory=Budget)
+    pages: bool = False
     version: str = "0"
 
 
@@ -84,15 +90,11 @@ def default_target(root: Path, version: str | None) -> str:
     return version if has_phys and version else "6.18"
 
 
-def words(rules: Iterable[Rule]) -> tuple[str, ...]:
+def words(rules: Iterable[Rule], pages: bool = False) -> tuple[str, ...]:
     """The identifiers without which no rule can find anything in a file."""
-    result: set[str] = set()
+    result: set[str] = {*lifecycle.PAGE_MAPS, *lifecycle.PAGE_UNMAPS} if pages else set()
     for rule in rules:
-        result |= set(rule.callee)
-        if rule.analysis in _OF_LIVES:
-            result |= {*lifecycle.MAPS, *lifecycle.UNMAPS}
-        elif rule.analysis == "bar-as-dma-addr":
-            result |= {"sg_dma_address", "dma_address"}
+        result |= {*rule.callee, *_WORDS.get(rule.analysis or "", ())}
     return tuple(sorted(result))
 
 
@@ -105,10 +107,10 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     files = list(prefilter.c_files(options.paths))
     if not files:
         raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
-    found, unreadable = prefilter.holding(files, words(options.rules), options.jobs)
+    found, unreadable = prefilter.holding(files, words(options.rules, options.pages), options.jobs)
     relative = [_relative(path, root) for path in found]
     skipped = [Skipped(_relative(path, root), reason) for path, reason in unreadable]
-    work = _Work(root, options.rules, options.knowledge, options.budget, target)
+    work = _Work(root, options.rules, options.knowledge, options.budget, target, options.pages)
     groups = _modules(Tree(root), relative)
     findings: list[Finding] = []
     for done, result in enumerate(_run(work, groups, options.jobs), 1):
@@ -196,41 +198,55 @@ class _Work:
     knowledge: Knowledge
     budget: Budget
     target: str
+    pages: bool = False
 
     def module(self, tracer: Tracer, files: tuple[str, ...]) -> _Result:
         """All findings of the module that holds `files`."""
         tree = tracer.tree
         skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
-        pairs = lifecycle.lives(tree, tracer, self._with_mappings(tree, files))
+        pairs = lifecycle.lives(tree, tracer, self._with_mappings(tree, files), self.pages)
         skipped += [s for s in pairs.skipped if s.path.rpartition(":")[0] in files]
         here = set(files)
-        findings = self._lives(tracer, pairs, here)
-        found_in = {
-            "unmap-wrong-handle": defects.wrong_handles(pairs),
-            "unmap-orphan": defects.orphans(pairs),
-            "mapping-not-checked": defects.unchecked(pairs),
-            "mapping-leaked": defects.leaked(pairs, tree, tracer.types),
-        }
-        differing = tuple(defects.mismatches(pairs))
-        for rule in self.rules:
-            if rule.analysis in _OF_LIVES:
-                found = found_in.get(rule.id) or (one for one in differing if one.rule == rule.id)
-                findings += [match.defect(rule, one) for one in found if one.site.key[0] in here]
-            elif rule.analysis == "bar-as-dma-addr":
-                findings += self._stores(tracer, rule, files)
+        attributes = Attributes(tracer)
+        findings = self._lives(tracer, pairs, attributes, here)
+        rules = {rule.id: rule for rule in self.rules}
+        asked = {rule.analysis for rule in self.rules}
+        for found in self._defects(tracer, pairs, attributes, asked, files):
+            rule = rules.get(found.rule)
+            if rule is not None and found.site.key[0] in here:
+                withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
+                findings.append(replace(match.defect(rule, found), rewrite=withheld))
+        if "dma-address-stores" in asked:
+            findings += self._stores(tracer, rules["bar-as-dma-addr"], files)
         return _Result(findings, skipped)
 
     @staticmethod
-    def _with_mappings(tree: Tree, files: tuple[str, ...]) -> list[str]:
+    def _defects(
+        tracer: Tracer, pairs: lifecycle.Lives, attributes: Attributes, asked: Set[str | None], files: tuple[str, ...]
+    ) -> Iterator[defects.Defect]:
+        if "lives" in asked:
+            yield from defects.wrong_handles(pairs)
+            yield from defects.orphans(pairs)
+            yield from defects.unchecked(pairs)
+            yield from defects.leaked(pairs, tracer.tree, tracer.types)
+            yield from defects.mismatches(pairs, attributes, Sizes(tracer))
+            yield from defects.synced(pairs, attributes)
+            yield from exits.along(tracer, pairs)
+        if "p2p" in asked:
+            yield from p2p.faults(tracer.tree, files)
+        if "page-api" in asked:
+            yield from page_api.misused(tracer, attributes, files)
+
+    def _with_mappings(self, tree: Tree, files: tuple[str, ...]) -> list[str]:
         """The files of the module that map or unmap, if one of `files` does: the other half of a life may be elsewhere."""
-        names = (*lifecycle.MAPS, *lifecycle.UNMAPS)
+        names = (*lifecycle.MAPS, *lifecycle.UNMAPS, *((*lifecycle.PAGE_MAPS, *lifecycle.PAGE_UNMAPS) if self.pages else ()))
         if not any(name.encode() in unit.source.data for path in files if (unit := tree.unit(path)) for name in names):
             return []
         folder = tree.module(files[0])
         near = {path for name in names for path in tree.search(name, folder)} if tree.is_driver_folder(folder) else set()
         return sorted({*files, *near})
 
-    def _lives(self, tracer: Tracer, pairs: lifecycle.Lives, files: set[str]) -> list[Finding]:
+    def _lives(self, tracer: Tracer, pairs: lifecycle.Lives, attributes: Attributes, files: set[str]) -> list[Finding]:
         findings: list[Finding] = []
         for life in pairs.lives:
             if life.map.key[0] not in files:
@@ -239,7 +255,7 @@ class _Work:
             argument = life.map.argument("phys")
             if argument is not None:
                 origins["phys"] = tracer.origin(life.map.fn, life.map.node, argument)
-            for rule, finding in match.by_origin(self.rules, life, origins):
+            for rule, finding in match.by_origin(self.rules, life, origins, attributes):
                 near = sorted((site for site, _ in pairs.orphans), key=lambda site: site.key[0] != life.map.key[0])
                 findings.append(self._with_rewrite(rule, finding, life, pairs.lives, near[0] if near else None))
         return findings

@@ -7,7 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -46,8 +46,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     # an attribute that the call must, or must not, be given, written as a constant
     has: str | None = None
     lacks: str | None = None
-    # "analysis" names the check in the analyzer for what origins alone cannot say
-    analysis: str | None = None
+    # where in the analyzer to look for what the origin of an argument alone cannot say
+    analysis: Literal["lives", "p2p", "page-api", "dma-address-stores"] | None = None
     default: bool = True
     # report only where every path was followed to such an origin
     certain: bool = False

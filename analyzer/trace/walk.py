@@ -67,6 +67,12 @@ def _number(text: str) -> int | None:
         return None
 
 
+def _made_by(fn: Function, call: Call, leaves: Leaves) -> Leaves:
+    """`leaves` with `call` as the maker of the DMA addresses among them."""
+    made = (fn.source.path, call.start)
+    return tuple(replace(leaf, site=made) if leaf.kind is Kind.DMA_ADDR and not leaf.site else leaf for leaf in leaves)
+
+
 class Tracer:
     """Answers where values come from, for one tree and one set of tables."""
 
@@ -74,10 +80,11 @@ class Tracer:
         self.tree = tree
         self.types = Types(tree)
         self._knowledge = knowledge
-        self._stores = Stores(tree, self.types, knowledge.aliases)
+        self.stores = Stores(tree, self.types, knowledge.aliases)
         self._tables = Tables(tree, knowledge)
         self._unseen = cache(set_unseen)
-        self._questions = Questions(tree, budget or Budget())
+        self.budget = budget or Budget()
+        self._questions = Questions(tree, self.budget)
 
     def leaves(self, fn: Function, node: int, expr: Expr) -> Leaves:
         """Where the paths from the value of `expr`, evaluated at `node` of `fn`, end."""
@@ -195,7 +202,7 @@ class Tracer:
         return leaves if isinstance(strip(body), Constant) else self._via(fn, name, "a macro", leaves)
 
     def _global(self, fn: Function, name: Name, depth: int) -> Leaves:
-        stores, complete = self._stores.of_global(name.text, self._unit(fn))
+        stores, complete = self.stores.of_global(name.text, self._unit(fn))
         groups = [self._stored(store, f"{name.text} is set here", depth) for store in stores]
         if re.search(rb"\b(?:module|core|early)_param\w*\s*\([^;]*\b" + name.text.encode() + rb"\b", fn.source.blanked):
             groups.append(unknown(f"{name.text} is a module parameter"))
@@ -261,7 +268,7 @@ class Tracer:
             handed = path_of(definition.call.args[definition.argument])
             if handed == path_of(use) and not self._knowledge.call(definition.call.name, definition.argument):
                 # handed by value, which only a macro can store to
-                if self._stores.set_by_macro(self._unit(fn), definition.call, definition.argument):
+                if self.stores.set_by_macro(self._unit(fn), definition.call, definition.argument):
                     groups.append(unknown(f"{definition.call.name}() sets its argument in a way that was not followed"))
                 continue
             by_address = (path_of(definition.call.args[definition.argument]) or "").startswith("&")
@@ -271,7 +278,7 @@ class Tracer:
                 leaves = self._out(fn, definition, use, frame, depth)
                 if leaves:
                     groups.append(self._via(fn, definition.call, "filled in here", leaves))
-            elif isinstance(use, Member) and self._stores.may_store(definition.call, use.field, self._unit(fn), self._knowledge.inert):
+            elif isinstance(use, Member) and self.stores.may_store(definition.call, use.field, self._unit(fn), self._knowledge.inert):
                 open_end = True
         if reached.definitions and groups and not open_end and not untyped:
             return merge(groups)
@@ -379,7 +386,7 @@ class Tracer:
             # without the kernel's headers: the tables know both the call and the member
             return self._via(fn, use, "part of what the call returned", self._object(fn, node, base, frame, depth))
         if found is None:
-            found = self._stores.only_struct_with(use.field, unit)
+            found = self.stores.only_struct_with(use.field, unit)
         if found is None:
             return self._via(
                 fn, use, "a field", unknown(f"the type of {fn.source.text(use.parts[0].start, use.parts[0].end)} could not be told")
@@ -390,7 +397,7 @@ class Tracer:
             leaves = self._tables.meant(fn, use, (meaning,), None, lambda inner: self._object(fn, node, inner, frame, depth))
             if meaning.source is None and meaning.origins:
                 # a driver may put something else there by itself
-                own = self._stores.in_file(tag, use.field, unit)
+                own = self.stores.in_file(tag, use.field, unit)
                 leaves = merge((leaves, *(self._stored(store, f"{use.field} is set here", depth) for store in own)))
             return self._via(fn, use, note, leaves)
         key = ("field", tag, use.field, self.tree.struct_home(tag, unit) or unit.source.path, element)
@@ -398,7 +405,7 @@ class Tracer:
         return self._via(fn, use, f"field of struct {tag.replace('::', '.')}", leaves)
 
     def _field(self, tag: str, field: str, unit: Unit, element: bool, depth: int) -> Leaves:
-        stores, complete = self._stores.of_field(tag, field, unit)
+        stores, complete = self.stores.of_field(tag, field, unit)
         # what the tables answer at once comes first, so that a budget spent on the rest does not hide it
         stores = tuple(sorted(stores, key=lambda store: not self._is_listed(store)))
         groups = [self._stored(self._inside(store) if element else store, f"{field} is set here", depth) for store in stores]
@@ -455,10 +462,7 @@ class Tracer:
             return self._value(fn, node, Member(call.start, call.end, (call.args[0],), field, True), frame, depth)
         if name and (meanings := self._knowledge.call(name)):
             leaves = self._tables.meant(fn, call, meanings, call, lambda inner: self._object(fn, node, inner, frame, depth))
-            leaves = tuple(
-                replace(leaf, site=(fn.source.path, call.start)) if leaf.kind is Kind.DMA_ADDR and not leaf.site else leaf
-                for leaf in leaves
-            )
+            leaves = _made_by(fn, call, leaves)
             kinds = ", ".join(sorted({leaf.kind for leaf in leaves if leaf.kind}))
             return self._via(fn, call, f"{name}() {'yields ' + kinds if meanings[0].source is None else 'passes it on'}", leaves)
         targets = self._targets(fn, node, call)
@@ -481,10 +485,10 @@ class Tracer:
             callee = strip(callee.parts[0])
         if not isinstance(callee, Member):
             return ()
-        found = self.types.member(callee, fn, unit) or self._stores.only_struct_with(callee.field, unit)
+        found = self.types.member(callee, fn, unit) or self.stores.only_struct_with(callee.field, unit)
         if found is None:
             return ()
-        stores, complete = self._stores.of_field(found[0], callee.field, unit)
+        stores, complete = self.stores.of_field(found[0], callee.field, unit)
         result: dict[tuple[str, int], Function] = {}
         for store in stores:
             value = strip(store.value) if store.value is not None else None
@@ -515,7 +519,8 @@ class Tracer:
         call, position = definition.call, definition.argument
         assert call is not None, "only a store by a callee is asked about here"
         if meanings := self._knowledge.call(call.name, position):
-            return self._tables.meant(fn, use, meanings, call, lambda inner: self._object(fn, definition.node, inner, frame, depth))
+            leaves = self._tables.meant(fn, use, meanings, call, lambda inner: self._object(fn, definition.node, inner, frame, depth))
+            return _made_by(fn, call, leaves)
         argument = strip(call.args[position])
         inner = Frame(fn, definition.node, call, frame)
         groups: list[Leaves] = []
@@ -563,7 +568,7 @@ class Tracer:
 
     def _callers(self, fn: Function, position: int, depth: int, pointee: bool = False) -> Leaves:
         """The values that callers pass as the argument at `position`, or what those point to."""
-        callers, complete, why = self._stores.callers(fn)
+        callers, complete, why = self.stores.callers(fn)
         if len(callers) > self._questions.budget.callers:
             callers, complete, why = callers[: self._questions.budget.callers], False, f"{fn.name}() has too many callers; raise --callers"
         groups: list[Leaves] = []

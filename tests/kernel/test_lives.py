@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from analyzer import defects, lifecycle, rules
+from analyzer.attributes import Attributes
 from analyzer.lifecycle import Lives, Site
+from analyzer.sizes import Sizes
 from analyzer.trace import knowledge
 from analyzer.trace.tree import Tree
 from analyzer.trace.walk import Tracer
@@ -47,7 +49,7 @@ def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]
         tracer = Tracer(tree, known)
         paths = sorted({path for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for path in tree.search(name, module)})
         pairs = lifecycle.lives(tree, tracer, paths)
-        found = [*defects.wrong_handles(pairs), *defects.mismatches(pairs), *defects.unchecked(pairs)]
+        found = [*defects.wrong_handles(pairs), *defects.mismatches(pairs, Attributes(tracer), Sizes(tracer)), *defects.unchecked(pairs)]
         result.append((pairs, [*found, *defects.leaked(pairs, tree, tracer.types)]))
     return result
 

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One mapping along the paths of the function that makes it: exits that skip its unmap, and unmaps that come twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analyzer.defects import Defect, where
+from analyzer.dma_calls import DMA_CALLS
+from analyzer.findings import Kind, Origin
+from analyzer.lifecycle import Life, Lives, Site
+from analyzer.paths.explore import Explorer
+from analyzer.paths.places import Frame
+from analyzer.paths.state import Client, State, Trail
+from analyzer.paths.steps import step
+from analyzer.paths.values import NONZERO, Flags, Value, constant
+from analyzer.syntax.expr import Assign, Call, Expr, Member, Name, strip, walk
+from analyzer.trace.walk import Tracer
+
+_LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
+_KEY = "@mapping"
+_IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Exit:
+    error: bool
+    trail: Trail | None
+    at: Expr | None
+
+
+class _Along(Client):
+    """Follows the mapping that one call makes and one place keeps."""
+
+    splits = frozenset({"dma_mapping_error"})
+
+    def __init__(self, site: Site, place: str, cleaning: frozenset[str]) -> None:
+        self._cleaning = cleaning
+        self.leaks: list[_Exit] = []
+        self.kept = 0
+        self.unmapped_on_error = False
+        self.twice: list[tuple[Site, Trail | None]] = []
+        self._site, self._place = site, place
+
+    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
+        del values
+        if call.start == self._site.call.start and frame.parent is None:
+            after = state.refine(_KEY, _LIVE)
+            return State(after.env, Trail(frame.fn, call, "mapped here", None))
+        api = DMA_CALLS.get(call.name)
+        if api is not None and api.role == "unmap" and state.get(_KEY) is not None:
+            site = Site(frame.fn, node, call, api)
+            handle = site.argument("addr")
+            if handle is not None and frame.place(handle) == self._place:
+                if state.get(_KEY) == _ENDED:
+                    self.twice.append((site, state.trail))
+                after = state.refine(_KEY, _ENDED)
+                return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
+        elif call.name in self._cleaning and state.get(_KEY) is not None:
+            return state.refine(_KEY, _HANDED)
+        elif call.name.startswith("devm_add_action") or (not call.name and self._hands_on(frame, call)):
+            return state.forget(lambda key, _: key == _KEY)
+        return state
+
+    def _hands_on(self, frame: Frame, call: Call) -> bool:
+        """Whether an indirect call is handed what the handle is kept in."""
+        places = [place.lstrip("&*") for argument in call.args if (place := frame.place(argument)) is not None]
+        return any(self._place.startswith(place) for place in places)
+
+    def stored(self, frame: Frame, node: int, store: Assign, state: State) -> State:
+        del node
+        makes = any(part is self._site.call for part in walk(store.parts[1]))
+        if not makes and frame.place(store.parts[0]) == self._place and state.get(_KEY) == _LIVE:
+            return state.forget(lambda key, _: key == _KEY)  # changed after it was mapped: what is unmapped then is another matter
+        return state
+
+    def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
+        if call.name == "dma_mapping_error" and len(call.args) == 2 and frame.place(call.args[1]) == self._place:
+            return state.forget(lambda key, _: key == _KEY) if truth else state.refine(self._place, NONZERO)
+        return state
+
+    def left(self, frame: Frame, state: State, value: Value) -> None:
+        error = self._is_error(frame, state, value)
+        if state.get(_KEY) == _LIVE:
+            self.leaks.append(_Exit(error, state.trail, None))
+            self.kept += not error
+        elif state.get(_KEY) in (_ENDED, _HANDED) and error:
+            self.unmapped_on_error = True
+
+    def _is_error(self, frame: Frame, state: State, value: Value) -> bool:
+        kind = frame.fn.returns
+        if kind.base == "void" and not kind.pointers:
+            return False
+        if isinstance(value, Flags):
+            if value.negative:
+                return True
+            if kind.pointers or kind.base == "bool":
+                return value.exact and not value.on
+            return value.nonzero and not any(name.isdigit() for name in value.on)
+        del state
+        return False
+
+
+def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+    """The exits after a successful map that skip its unmap, and the unmaps of what is unmapped already."""
+    for life in pairs.lives:
+        target = _kept_in(life.map)
+        place = Frame(life.map.fn).place(target) if target is not None else None
+        if target is None or place is None or "[" in place or not life.unmaps or life.map.fn.macro:
+            continue
+        if _IF.search(life.map.fn.source.blanked, life.map.fn.start, life.map.fn.end):
+            continue  # which arms of two #if go together is not known
+        client = _Along(life.map, place, _cleaning(tracer, life))
+        explorer = Explorer(tracer.tree, client)
+        explorer.explore(life.map.fn)
+        if not explorer.complete:
+            continue
+        for site, trail in client.twice:
+            origin = _origin(trail, Trail(site.fn, site.call, "unmapped again", None))
+            yield Defect(
+                "unmap-wrong-handle", site, origin, {"what": f"the address that was unmapped before; mapped at {where(life.map)}"}, life
+            )
+        leak = _leak(client, target, life)
+        if leak is not None:
+            yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": "an exit after this map skips its unmap"}, life)
+
+
+def _leak(client: _Along, target: Expr, life: Life) -> _Exit | None:
+    """The shortest exit that leaks; for what outlives the function, one with an error beside another that does unmap."""
+    if isinstance(target, Name):
+        if target.variable < 0 or _escapes(life.map, target):
+            return None
+        exits = client.leaks
+    elif client.unmapped_on_error:
+        exits = [one for one in client.leaks if one.error]
+    else:
+        return None
+    return min(exits, key=lambda one: len(list(one.trail or ())), default=None)
+
+
+def _cleaning(tracer: Tracer, life: Life) -> frozenset[str]:
+    """The functions that unmap this mapping, and who calls those: how they decide is their own affair."""
+    enders = [end.fn for end in life.ends if end.fn is not life.map.fn]
+    names = {fn.name for fn in enders}
+    for _ in range(2):
+        enders = [caller.fn for fn in enders for caller in tracer.stores.callers(fn)[0] if caller.fn.name not in names]
+        names |= {fn.name for fn in enders}
+    return frozenset(names - {life.map.fn.name})
+
+
+def _escapes(site: Site, variable: Name) -> bool:
+    """Whether the local's value goes anywhere but to the calls of the DMA API."""
+    for node in site.fn.nodes:
+        if node.expr is None:
+            continue
+        api = [part for e in walk(node.expr) if isinstance(e, Call) and e.name in DMA_CALLS for a in e.args for part in walk(a)]
+        stores = [e.parts[0] for e in walk(node.expr) if isinstance(e, Assign) and e.op == "="]
+        for part in walk(node.expr):
+            named = isinstance(part, Name) and part.variable == variable.variable
+            if named and not any(part is one for one in (*api, *stores)):
+                return True
+    return False
+
+
+def _kept_in(site: Site) -> Expr | None:
+    expr = site.fn.nodes[site.node].expr
+    for part in walk(expr) if expr is not None else ():
+        if isinstance(part, Assign) and part.op == "=" and strip(part.parts[1]) == site.call:
+            target = strip(part.parts[0])
+            return target if isinstance(target, Name | Member) else None
+    return None
+
+
+def _origin(trail: Trail | None, last: Trail | None) -> Origin:
+    return Origin(
+        (Kind.DMA_ADDR,), True, tuple(step(one) for one in (*(trail or ()), *((last,) if last else ()))), None, ((Kind.DMA_ADDR, 1),)
+    )

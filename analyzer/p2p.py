@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""P2P transfers: whether each path maps, links and unmaps as the map type that the P2P code answered demands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from analyzer.defects import Defect
+from analyzer.dma_calls import DMA_CALLS, MMIO, DmaCall
+from analyzer.findings import Kind, Origin
+from analyzer.lifecycle import Site
+from analyzer.paths.explore import Explorer
+from analyzer.paths.places import Frame, assigned, below
+from analyzer.paths.state import Client, State, Trail
+from analyzer.paths.steps import step
+from analyzer.paths.values import BUS, NONE, THRU, ZERO, Flags, MapType, Same, Value, constant
+from analyzer.syntax.expr import Assign, Call, Expr, Name, strip, walk
+from analyzer.syntax.functions import Function
+from analyzer.syntax.unit import Unit
+from analyzer.trace.tree import Tree
+
+# Code that knows of map types names one of these.
+WORDS = ("pci_p2pdma_state", "pci_p2pdma_map_type", "pci_p2pdma_map_segment", "is_pci_p2pdma_page", THRU, BUS, NONE)
+_KNOWS = re.compile(rb"\b(?:" + b"|".join(word.encode() for word in WORDS) + rb")\b")
+_SINKS = frozenset(name for name, api in DMA_CALLS.items() if api.role in ("map", "unmap"))
+_MAPS = re.compile(rb"\b(?:" + b"|".join(name.encode() for name in sorted(_SINKS)) + rb")\s*\(")
+_ROOT = re.compile(r"#\d+")
+_WHOLE = re.compile(r"(?:\d+:)?#?\w+")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A mapping call as one path reaches it: its attributes, and the map types possible there by the place they are kept in."""
+
+    frame: Frame
+    node: int
+    call: Call
+    api: DmaCall
+    attrs: Value
+    kinds: tuple[tuple[str, MapType], ...]
+    trail: Trail | None
+
+
+class _Watch(Client):
+    """Collects what reaches the mapping calls."""
+
+    words = re.compile(
+        rb"\b(?:"
+        + b"|".join(name.encode() for name in sorted({*_SINKS, *WORDS, MMIO}))
+        + rb"|p2pdma\s*(?:\.|->)\s*map|enum pci_p2pdma_map_type)\b"
+    )
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+
+    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
+        api = DMA_CALLS.get(call.name)
+        if api is None or api.role not in ("map", "unmap"):
+            return state
+        position = api.position("attrs")
+        attrs: Value = values[position] if 0 <= position < len(values) else ZERO
+        if isinstance(attrs, Same):
+            attrs = state.get(attrs.place) or attrs
+        if api.family == "resource" and isinstance(attrs, Flags):
+            attrs = attrs.union(constant(MMIO))
+        kinds = tuple(sorted((key, value) for key, value in state.env.items() if isinstance(value, MapType)))
+        self.seen.append(Seen(frame, node, call, api, attrs, kinds, state.trail))
+        return state
+
+
+def _functions_with(unit: Unit, pattern: re.Pattern[bytes]) -> dict[int, Function]:
+    found: dict[int, Function] = {}
+    for match in pattern.finditer(unit.source.blanked):
+        item = unit.item_at(match.start())
+        if item is not None and item.kind == "function" and item.head not in found:
+            found[item.head] = unit.function(item)
+    return found
+
+
+def _roots(tree: Tree, unit: Unit) -> list[Function]:
+    """The functions of one file that know of map types and map; of one that knows only, those that ask it."""
+    explorer = Explorer(tree, Client())
+    knowing = _functions_with(unit, _KNOWS)
+    roots = {at: fn for at, fn in knowing.items() if explorer.reaches(fn, _MAPS)}
+    helpers = [re.escape(fn.name.encode()) for at, fn in knowing.items() if at not in roots]
+    if helpers:
+        asking = _functions_with(unit, re.compile(rb"\b(?:" + b"|".join(helpers) + rb")\s*\("))
+        roots |= {at: fn for at, fn in asking.items() if explorer.reaches(fn, _MAPS)}
+    return [roots[at] for at in sorted(roots)]
+
+
+def faults(tree: Tree, paths: Iterable[str]) -> Iterator[Defect]:
+    """The faults of the files `paths`, each once, by the shortest path that shows it."""
+    best: dict[tuple[str, str, int], Defect] = {}
+    files = frozenset(paths)
+    for path in sorted(files):
+        unit = tree.unit(path)
+        if unit is None or not any(word.encode() in unit.source.data for word in WORDS):
+            continue
+        for fn in _roots(tree, unit):
+            watch = _Watch()
+            Explorer(tree, watch).explore(fn)
+            for seen in watch.seen:
+                for fault in _judged(seen, files):
+                    key = (fault.rule, *fault.site.key)
+                    if key not in best or len(fault.origin.steps) < len(best[key].origin.steps):
+                        best[key] = fault
+    yield from (best[key] for key in sorted(best))
+
+
+def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
+    given = seen.attrs.has(MMIO) if isinstance(seen.attrs, Flags) else None
+    frame, node, call = _at_fault(seen, files)
+    for place, kind in seen.kinds:
+        if kind.may == {BUS}:
+            rule = "p2p-bus-address-mapped"
+        elif THRU in kind.may and given is False:
+            rule = "p2p-missing-mmio"
+        elif kind.asked and NONE in kind.may and given is True:
+            rule = "mmio-on-ram"
+        else:
+            continue
+        if _concerns(place, seen, frame.depth):
+            yield Defect(rule, Site(frame.fn, node, call, seen.api), _path(seen, frame), {"callee": call.name})
+
+
+def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call]:
+    """The call to report: a wrapper that hands its attributes on is not at fault, who called it is."""
+    frame: Frame = seen.frame
+    node = seen.node
+    call: Call = seen.call
+    position = seen.api.position("attrs")
+    while frame.parent is not None and frame.call is not None:
+        argument = strip(call.args[position]) if 0 <= position < len(call.args) else None
+        handed = isinstance(argument, Name) and argument.variable >= 0 and argument.variable not in assigned(frame.fn)
+        variable = frame.fn.variables[argument.variable] if handed and isinstance(argument, Name) else None
+        if frame.fn.source.path in files and not frame.fn.macro and (variable is None or variable.position < 0):
+            break
+        position = variable.position if variable is not None else -1
+        node, call, frame = frame.node, frame.call, frame.parent
+    return frame, node, call
+
+
+def _concerns(place: str, seen: Seen, reported: int) -> bool:
+    """Whether the map type kept in `place` is that of what the call maps.
+
+    It is where the attributes were chosen by the function that holds it, or where it was handed on to the callee. The page
+    API maps ordinary buffers beside P2P pages: there the page has to be the one that was asked about.
+    """
+    owner = int(place.partition(":")[0]) if place[:1].isdigit() else 0
+    chain: list[Frame] = [seen.frame]
+    while chain[0].parent is not None:
+        chain.insert(0, chain[0].parent)
+    frame = chain[owner]
+    inside = owner + 1 < len(chain)
+    call: Call | None = chain[owner + 1].call if inside else seen.call
+    assert call is not None, "only the outermost function is entered without a call"
+    named = frozenset(_ROOT.findall(place.rpartition(":")[2]))
+    if inside and reported > owner:
+        root = _WHOLE.match(place)
+        handed = [
+            [b for b in one.bound.values() if root is not None and below(b.lstrip("&*"), root[0])]
+            for one in chain[owner + 1 : reported + 1]
+        ]
+        return all(handed)
+    if seen.api.family not in ("page", "single") or seen.api.role == "unmap":
+        return True
+    subject = set(named)
+    for _, asking in frame.fn.calls:
+        if asking.name in WORDS and asking.args:
+            subject |= _names(asking.args[-1:])
+    mapped = call.args if inside else tuple(a for role in ("page", "ptr") if (a := Site(frame.fn, 0, call, seen.api).argument(role)))
+    return bool(_grown(subject, frame.fn) & _grown(_names(mapped), frame.fn))
+
+
+def _names(exprs: Iterable[Expr]) -> frozenset[str]:
+    return frozenset(f"#{e.variable}" for expr in exprs for e in walk(expr) if isinstance(e, Name) and e.variable >= 0)
+
+
+def _grown(names: Iterable[str], fn: Function) -> frozenset[str]:
+    """The variables that those in `names` are made from, device pointers aside."""
+    result = set(names)
+    while True:
+        more = {
+            name
+            for node in fn.nodes
+            for expr in (walk(node.expr) if node.expr is not None else ())
+            if isinstance(expr, Assign) and _names(expr.parts[:1]) & result
+            for name in _names(expr.parts[1:])
+        }
+        if more <= result:
+            return frozenset(name for name in result if fn.variables[int(name[1:])].type.base != "struct device")
+        result |= more
+
+
+def _path(seen: Seen, reported: Frame) -> Origin:
+    """The decisions on the way, those of other functions left out unless they are about the map type."""
+    shown = {reported.fn, seen.frame.fn}
+    steps = [step(one) for one in seen.trail or () if one.fn in shown or "map type" in one.note]
+    last = Trail(seen.frame.fn, seen.call, f"{seen.call.name}() is reached", None)
+    return Origin((Kind.P2P,), True, (*steps, step(last)), None, ((Kind.P2P, 1),))
