@@ -7,12 +7,15 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from analyzer import __version__
 from analyzer.errors import DmamigrateError, UsageError
+
+if TYPE_CHECKING:
+    from analyzer.trace.knowledge import Knowledge
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -67,16 +70,9 @@ def write(text: str, output: Path | None) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    target = output.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-        os.replace(part, target)
-    except OSError as error:
-        raise UsageError(f"{output}: {error.strerror}; name a file that can be written") from error
-    finally:
-        part.unlink(missing_ok=True)
+    from analyzer.patch import files
+
+    files.replace(output, data)
 
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Files and folders; the working folder if none is given.")]
@@ -110,14 +106,11 @@ def scan(
     from analyzer import pipeline, rules
     from analyzer.findings import Level
     from analyzer.report import json, terminal, text
-    from analyzer.trace import knowledge
     from analyzer.trace.questions import Budget
 
-    known = rules.select(rules.load(), _split(select), _split(ignore))
     options = pipeline.Options(
-        paths=tuple(paths or [Path()]), rules=known,
-        knowledge=knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])]),
-        tree=_folder(tree), target=_target(target), level=Level(level), jobs=jobs or os.cpu_count() or 1,
+        paths=tuple(paths or [Path()]), rules=rules.select(rules.load(), _split(select), _split(ignore)),
+        knowledge=_knowledge(sources), tree=_folder(tree), target=_target(target), level=Level(level), jobs=jobs or os.cpu_count() or 1,
         budget=Budget(depth, questions, callers, files, dead_ends), version=__version__,
     )  # fmt: skip
     with terminal.progress(sys.stderr) as progress:
@@ -129,6 +122,76 @@ def scan(
     else:
         write(text.render(report, diff, statistics), output)
     raise typer.Exit(1 if report.findings and not exit_zero else 0)
+
+
+class By(StrEnum):
+    """What becomes one patch."""
+
+    DRIVER = "driver"
+    SUBSYSTEM = "subsystem"
+    FILE = "file"
+
+
+@app.command()
+def patch(
+    paths: Paths = None,
+    folder: Annotated[Path | None, typer.Option("--output", "-o", help="Write the series into this folder, for git am.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
+    stdout: Annotated[bool, typer.Option("--stdout", help="Print the series as one mailbox.")] = False,
+    split: Annotated[By, typer.Option("--split", help="What becomes one patch.")] = By.DRIVER,
+    tree: Tree = None,
+    target: Target = None,
+    select: Annotated[list[str] | None, typer.Option("--select", help="Take only what these rules propose (RULE[,RULE]).")] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave out these rules (RULE[,RULE]).")] = None,
+    unproved: Annotated[bool, typer.Option("--unproved", help="Also what the model could not prove; the patch says so.")] = False,
+    compat: Annotated[bool, typer.Option("--compat", help="Keep the driver building on kernels before 6.18.")] = False,
+    signoff: Annotated[bool, typer.Option("--signoff", help="Sign off with your git identity.")] = False,
+    cover: Annotated[bool, typer.Option("--cover-letter", help="Begin the series with a cover letter.")] = False,
+    recipients: Annotated[bool, typer.Option(help="To and Cc from the tree's scripts/get_maintainer.pl.")] = True,
+    check_build: Annotated[Path | None, typer.Option("--check-build", help="Compile before and after, in a copy of this tree.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --in-place: also files with uncommitted changes.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
+    sources: Sources = None,
+) -> None:
+    """Write what is proved as patches: a series for git am, or changed files."""
+    from analyzer import pipeline, rules
+    from analyzer.patch import files, produce, series
+    from analyzer.report import terminal
+
+    if (folder is not None) + in_place + stdout != 1:
+        raise UsageError("where to? give one of -o FOLDER, --in-place and --stdout")
+    options = pipeline.Options(
+        paths=tuple(paths or [Path()]), rules=rules.select(rules.load(), _split(select), _split(ignore)),
+        knowledge=_knowledge(sources), tree=_folder(tree), target=_target(target), jobs=jobs or os.cpu_count() or 1, version=__version__,
+    )  # fmt: skip
+    wishes = produce.Wishes(
+        rules.folder(), split.value, unproved, compat, signoff, cover, recipients and not in_place, _folder(check_build), options.jobs
+    )
+    with terminal.progress(sys.stderr) as progress:
+        report = pipeline.scan(options, progress)
+    made = produce.changes(report, wishes)
+    for line in made.said:
+        typer.echo(line, err=True)
+    if in_place:
+        for path in produce.in_place(report, made, force):
+            typer.echo(path)
+    elif made.changes:
+        mails = series.mails(produce.series(report, made, wishes))
+        if folder is None:
+            sys.stdout.buffer.write(b"".join(data for _, data in mails))
+        else:
+            for path in files.into(folder, mails):
+                typer.echo(path)
+    broken = any(": broken" in line for line in made.said)
+    typer.echo(f"{len(made.changes)} patch{'es' if len(made.changes) != 1 else ''}", err=True)
+    raise typer.Exit(1 if broken else 0)
+
+
+def _knowledge(sources: list[Path] | None) -> Knowledge:
+    from analyzer import rules
+    from analyzer.trace import knowledge
+
+    return knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])])
 
 
 def _folder(tree: Path | None) -> Path | None:
@@ -159,13 +222,11 @@ def trace(
     dead_ends: Annotated[int, typer.Option("--dead-ends", min=1, help="Budget: paths that end nowhere.")] = 40,
 ) -> None:
     """Show where the address in a call, or the value of an expression, comes from."""
-    from analyzer import pipeline, rules
+    from analyzer import pipeline
     from analyzer.report import path
-    from analyzer.trace import knowledge
     from analyzer.trace.questions import Budget
 
-    known = knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])])
-    origin = pipeline.trace(place, arg, _folder(tree), known, Budget(depth, questions, callers, files, dead_ends))
+    origin = pipeline.trace(place, arg, _folder(tree), _knowledge(sources), Budget(depth, questions, callers, files, dead_ends))
     typer.echo(path.as_json(origin) if fmt is Format.JSON else path.as_text(origin), nl=False)
 
 

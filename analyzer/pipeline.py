@@ -20,6 +20,7 @@ from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Level, Origin, Progress, Report, Rewrite, Skipped, Verdict
 from analyzer.lifecycle import Life
 from analyzer.model.refine import verify
+from analyzer.rewrite import licence
 from analyzer.rewrite.propose import propose
 from analyzer.rules import Rule
 from analyzer.sizes import Sizes
@@ -257,10 +258,12 @@ class _Work:
                 origins["phys"] = tracer.origin(life.map.fn, life.map.node, argument)
             for rule, finding in match.by_origin(self.rules, life, origins, attributes):
                 near = sorted((site for site, _ in pairs.orphans), key=lambda site: site.key[0] != life.map.key[0])
-                findings.append(self._with_rewrite(rule, finding, life, pairs.lives, near[0] if near else None))
+                findings.append(self._with_rewrite(tracer.tree, rule, finding, life, pairs.lives, near[0] if near else None))
         return findings
 
-    def _with_rewrite(self, rule: Rule, finding: Finding, life: Life, lives: tuple[Life, ...], orphan: lifecycle.Site | None) -> Finding:
+    def _with_rewrite(
+        self, tree: Tree, rule: Rule, finding: Finding, life: Life, lives: tuple[Life, ...], orphan: lifecycle.Site | None
+    ) -> Finding:
         if rule.withheld is not None:
             return replace(finding, rewrite=Rewrite("withheld", rule.withheld))
         if not rule.templates:
@@ -268,6 +271,9 @@ class _Work:
         if Kind.RAM in finding.origin.kinds or Kind.DMA_ADDR in finding.origin.kinds:
             reason = "on some paths the address is no device memory"
             return replace(finding, rewrite=Rewrite("withheld", reason))
+        refusal = licence.refusal(tree, finding.span.path)
+        if refusal is not None:
+            return replace(finding, rewrite=Rewrite("withheld", refusal))
         rewrite = propose(life, _sharing(life, lives), rule.templates, orphan)
         if rewrite.status != "proposed":
             return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))

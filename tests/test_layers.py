@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 # A module imports only from lower floors; on one floor only from those listed above it.
 FLOORS = (
-    ("analyzer", "analyzer.errors", "analyzer.findings", "analyzer.dma_calls"),
+    ("analyzer", "analyzer.errors", "analyzer.findings", "analyzer.dma_calls", "analyzer.git"),
     ("analyzer.syntax.source", "analyzer.syntax.prefilter", "analyzer.syntax.expr", "analyzer.syntax.functions",
      "analyzer.syntax.dialect", "analyzer.syntax.items", "analyzer.syntax.grammar", "analyzer.syntax.lower",
      "analyzer.syntax.parts", "analyzer.syntax.unit"),
@@ -24,10 +24,12 @@ FLOORS = (
      "analyzer.paths.maptype", "analyzer.paths.explore", "analyzer.paths.steps"),
     ("analyzer.lifecycle", "analyzer.attributes", "analyzer.sizes", "analyzer.defects", "analyzer.exits", "analyzer.p2p",
      "analyzer.page_api", "analyzer.match"),
-    ("analyzer.rewrite.layout", "analyzer.rewrite.propose"),
+    ("analyzer.rewrite.layout", "analyzer.rewrite.propose", "analyzer.rewrite.licence", "analyzer.rewrite.compat"),
     ("analyzer.model.versions", "analyzer.model.states", "analyzer.model.machine", "analyzer.model.direct", "analyzer.model.iommu",
      "analyzer.model.dma_api", "analyzer.model.refine", "analyzer.model.prove", "analyzer.model.show", "analyzer.model.conform"),
     ("analyzer.report.json", "analyzer.report.text", "analyzer.report.path", "analyzer.report.explain", "analyzer.report.terminal"),
+    ("analyzer.patch.files", "analyzer.patch.drivers", "analyzer.patch.change", "analyzer.patch.message", "analyzer.patch.series",
+     "analyzer.patch.build", "analyzer.patch.produce"),
     ("analyzer.pipeline",),
     ("analyzer.cli",),
     ("analyzer.__main__",),
