@@ -124,6 +124,42 @@ def scan(
     raise typer.Exit(1 if report.findings and not exit_zero else 0)
 
 
+@app.command()
+def review(
+    change: Annotated[
+        str, typer.Argument(metavar="PATCH|REV|REV..REV|-", help="A patch, mail or mailbox (- for standard input); a commit.")
+    ],
+    fmt: Annotated[Format, typer.Option("--format", help="How to print the report.")] = Format.TEXT,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the report to this file.")] = None,
+    tree: Tree = None,
+    target: Target = None,
+    select: Annotated[list[str] | None, typer.Option("--select", help="Run only these rules (RULE[,RULE]).")] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave out these rules (RULE[,RULE]).")] = None,
+    level: Annotated[LevelName, typer.Option("--level", help="Report only from this level on.")] = LevelName.NOTE,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if there are findings.")] = False,
+    sources: Sources = None,
+) -> None:
+    """Judge a patch or commit that somebody else wrote, without touching the tree."""
+    from analyzer import pipeline, rules
+    from analyzer import review as judge
+    from analyzer.findings import Level
+    from analyzer.report import json, terminal, text
+
+    root = (_folder(tree) or pipeline.find_tree((Path(),))).resolve()
+    options = pipeline.Options(
+        paths=(root,), rules=rules.select(rules.load(), _split(select), _split(ignore)), knowledge=_knowledge(sources),
+        tree=root, target=_target(target), level=Level(level), version=__version__,
+    )  # fmt: skip
+    report = judge.review(options, judge.changed_files(change, root, sys.stdin.buffer.read))
+    if fmt is Format.JSON:
+        write(json.render(report), output)
+    elif output is None and terminal.is_coloured(sys.stdout):
+        terminal.print_text(text.render(report), sys.stdout)
+    else:
+        write(text.render(report), output)
+    raise typer.Exit(1 if report.findings and not exit_zero else 0)
+
+
 class By(StrEnum):
     """What becomes one patch."""
 

@@ -136,8 +136,22 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A life that somebody changed: its map call, what it was and is now, and what the model says of that."""
+
+    span: Span
+    function: str
+    before: str
+    after: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """All that one scan says. `lines` has the source lines that findings stand on, by (path, line)."""
+    """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
+
+    `judged` are the changed lives, if it is a change that was judged.
+    """
 
     version: str
     root: str
@@ -149,6 +163,7 @@ class Report:
     parsed: int
     seconds: float
     lines: dict[tuple[str, int], str]
+    judged: tuple[Judged, ...] = ()
 
 
 Json = dict[str, Any]

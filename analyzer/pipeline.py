@@ -109,23 +109,32 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     if not files:
         raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
     found, unreadable = prefilter.holding(files, words(options.rules, options.pages), options.jobs)
-    relative = [_relative(path, root) for path in found]
-    skipped = [Skipped(_relative(path, root), reason) for path, reason in unreadable]
-    work = _Work(root, options.rules, options.knowledge, options.budget, target, options.pages)
-    groups = _modules(Tree(root), relative)
+    relative = [relative_to(path, root) for path in found]
+    skipped = [Skipped(relative_to(path, root), reason) for path, reason in unreadable]
     findings: list[Finding] = []
-    for done, result in enumerate(_run(work, groups, options.jobs), 1):
+    groups = modules(Tree(root), relative)
+    for done, result in enumerate(_run(work(options, root, target), groups, options.jobs), 1):
         findings += result.findings
         skipped += result.skipped
         if progress is not None:
             progress(done, len(groups))
-    wanted = set(relative)
-    kept = [f for f in findings if f.span.path in wanted and _ORDER[f.level] >= _ORDER[options.level]]
-    ordered = tuple(sorted(_numbered(kept), key=lambda f: (f.span.path, f.span.line, f.span.column, f.rule)))
+    ordered = ordered_findings(findings, relative, options.level)
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
-        len(files), len(relative), time.monotonic() - started, _lines(root, ordered),
+        len(files), len(relative), time.monotonic() - started, lines(Tree(root), ordered),
     )  # fmt: skip
+
+
+def ordered_findings(findings: Iterable[Finding], paths: Iterable[str], level: Level) -> tuple[Finding, ...]:
+    """The findings on `paths`, from `level` on, in the order of a report."""
+    wanted = set(paths)
+    kept = [f for f in findings if f.span.path in wanted and _ORDER[f.level] >= _ORDER[level]]
+    return tuple(sorted(_numbered(kept), key=lambda f: (f.span.path, f.span.line, f.span.column, f.rule)))
+
+
+def work(options: Options, root: Path, target: str) -> Work:
+    """What judges the modules of one tree."""
+    return Work(root, options.rules, options.knowledge, options.budget, target, options.pages)
 
 
 def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowledge, budget: Budget) -> Origin:
@@ -141,7 +150,7 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
         raise UsageError(f"{file}: no such file; name one that exists")
     root = (tree or find_tree((file,))).resolve()
     tracer = Tracer(Tree(root), knowledge, budget)
-    unit = tracer.tree.unit(_relative(str(file), root))
+    unit = tracer.tree.unit(relative_to(str(file), root))
     if unit is None:
         raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
@@ -149,13 +158,14 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     return tracer.origin(fn, node, expr)
 
 
-def _relative(path: str, root: Path) -> str:
+def relative_to(path: str, root: Path) -> str:
+    """`path` as reports name it: relative to the tree, with forward slashes."""
     absolute = os.path.realpath(path)
     inside = os.path.relpath(absolute, root)
     return absolute if inside.startswith("..") else inside.replace(os.sep, "/")
 
 
-def _modules(tree: Tree, files: Iterable[str]) -> list[tuple[str, ...]]:
+def modules(tree: Tree, files: Iterable[str]) -> list[tuple[str, ...]]:
     """The files in groups that are judged together: by module."""
     groups: dict[str, list[str]] = {}
     for path in files:
@@ -173,9 +183,8 @@ def _numbered(findings: Iterable[Finding]) -> list[Finding]:
     return result
 
 
-def _lines(root: Path, findings: Iterable[Finding]) -> dict[tuple[str, int], str]:
+def lines(tree: Tree, findings: Iterable[Finding]) -> dict[tuple[str, int], str]:
     """The source lines that the findings stand on."""
-    tree = Tree(root)
     result: dict[tuple[str, int], str] = {}
     for finding in findings:
         unit = tree.unit(finding.span.path)
@@ -185,13 +194,15 @@ def _lines(root: Path, findings: Iterable[Finding]) -> dict[tuple[str, int], str
 
 
 @dataclass(frozen=True)
-class _Result:
+class Result:
+    """What is found in one module, and what in it could not be judged."""
+
     findings: list[Finding]
     skipped: list[Skipped]
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """Judges one module after the other; a process of its own may do so."""
 
     root: Path
@@ -201,11 +212,11 @@ class _Work:
     target: str
     pages: bool = False
 
-    def module(self, tracer: Tracer, files: tuple[str, ...]) -> _Result:
+    def module(self, tracer: Tracer, files: tuple[str, ...]) -> Result:
         """All findings of the module that holds `files`."""
         tree = tracer.tree
         skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
-        pairs = lifecycle.lives(tree, tracer, self._with_mappings(tree, files), self.pages)
+        pairs = lifecycle.lives(tree, tracer, self.with_mappings(tree, files), self.pages)
         skipped += [s for s in pairs.skipped if s.path.rpartition(":")[0] in files]
         here = set(files)
         attributes = Attributes(tracer)
@@ -219,7 +230,7 @@ class _Work:
                 findings.append(replace(match.defect(rule, found), rewrite=withheld))
         if "dma-address-stores" in asked:
             findings += self._stores(tracer, rules["bar-as-dma-addr"], files)
-        return _Result(findings, skipped)
+        return Result(findings, skipped)
 
     @staticmethod
     def _defects(
@@ -238,7 +249,7 @@ class _Work:
         if "page-api" in asked:
             yield from page_api.misused(tracer, attributes, files)
 
-    def _with_mappings(self, tree: Tree, files: tuple[str, ...]) -> list[str]:
+    def with_mappings(self, tree: Tree, files: tuple[str, ...]) -> list[str]:
         """The files of the module that map or unmap, if one of `files` does: the other half of a life may be elsewhere."""
         names = (*lifecycle.MAPS, *lifecycle.UNMAPS, *((*lifecycle.PAGE_MAPS, *lifecycle.PAGE_UNMAPS) if self.pages else ()))
         if not any(name.encode() in unit.source.data for path in files if (unit := tree.unit(path)) for name in names):
@@ -328,17 +339,17 @@ def _kernel_headers(root: Path) -> dict[str, Unit | None]:
     return {}
 
 
-def _judge(work: _Work, files: tuple[str, ...]) -> _Result:
+def _judge(work: Work, files: tuple[str, ...]) -> Result:
     """Judge one module. It begins anew, so that its budgets and answers depend on nothing before it."""
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))  # long else-if chains and sums nest as deep as they are long
     tree = Tree(work.root, shared=_kernel_headers(work.root))
     try:
         return work.module(Tracer(tree, work.knowledge, work.budget), files)
     except RecursionError:
-        return _Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
+        return Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
 
 
-def _run(work: _Work, groups: list[tuple[str, ...]], jobs: int) -> Iterator[_Result]:
+def _run(work: Work, groups: list[tuple[str, ...]], jobs: int) -> Iterator[Result]:
     if jobs <= 1 or len(groups) < 2:
         yield from (_judge(work, files) for files in groups)
         return

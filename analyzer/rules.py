@@ -47,7 +47,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     has: str | None = None
     lacks: str | None = None
     # where in the analyzer to look for what the origin of an argument alone cannot say
-    analysis: Literal["lives", "p2p", "page-api", "dma-address-stores"] | None = None
+    analysis: Literal["lives", "p2p", "page-api", "dma-address-stores", "review"] | None = None
     default: bool = True
     # report only where every path was followed to such an origin
     certain: bool = False

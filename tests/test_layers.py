@@ -30,7 +30,7 @@ FLOORS = (
     ("analyzer.report.json", "analyzer.report.text", "analyzer.report.path", "analyzer.report.explain", "analyzer.report.terminal"),
     ("analyzer.patch.files", "analyzer.patch.drivers", "analyzer.patch.change", "analyzer.patch.message", "analyzer.patch.series",
      "analyzer.patch.build", "analyzer.patch.produce"),
-    ("analyzer.pipeline",),
+    ("analyzer.pipeline", "analyzer.review"),
     ("analyzer.cli",),
     ("analyzer.__main__",),
 )  # fmt: skip

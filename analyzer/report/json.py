@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from dataclasses import asdict
 
-from analyzer.findings import Finding, Json, Origin, Report, Span
+from analyzer.findings import Finding, Json, Judged, Origin, Report, Span
 
 
 def render(report: Report) -> str:
@@ -17,11 +17,13 @@ def render(report: Report) -> str:
 
 def document(report: Report) -> Json:
     """The report as plain data, from which every machine-read format is made."""
+    reviewed = {"reviewed": [judged(one) for one in report.judged]} if report.judged else {}
     return {
         "tool": {"name": "dmamigrate", "version": report.version},
         "tree": {"root": report.root, "version": report.tree_version},
         "target": report.target,
         "findings": [finding(one) for one in report.findings],
+        **reviewed,
         "skipped": [asdict(one) for one in report.skipped],
         "summary": {
             "files": report.files,
@@ -31,6 +33,11 @@ def document(report: Report) -> Json:
             "seconds": round(report.seconds, 3),
         },
     }
+
+
+def judged(one: Judged) -> Json:
+    """A changed life as plain data."""
+    return {**_place(one.span), "function": one.function, "before": one.before, "after": one.after, "verdict": asdict(one.verdict)}
 
 
 def _place(span: Span) -> Json:

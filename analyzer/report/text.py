@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from analyzer.findings import Finding, Report, Step, Verdict
+from analyzer.findings import Finding, Judged, Report, Step, Verdict
 
 _WIDTH = 80
 _STEPS = 12
@@ -16,6 +16,8 @@ _STEPS = 12
 def render(report: Report, show_diff: bool = False, statistics: bool = False) -> str:
     """The whole report, at most 80 columns wide where it is not source text."""
     parts = ["\n".join(_finding(finding, report, show_diff)) for finding in report.findings]
+    if report.judged:
+        parts.append("\n".join(line for one in report.judged for line in _judged(one, report.target)))
     parts += [f"{one.path}: skipped: {one.reason}" for one in report.skipped]
     parts.append("\n".join(_summary(report, statistics)))
     return "\n\n".join(parts) + "\n"
@@ -49,6 +51,8 @@ def _finding(finding: Finding, report: Report, show_diff: bool) -> Iterator[str]
             f"{partner.role}: {partner.span.path}:{partner.span.line} {partner.callee}() in {partner.function}()", "    ", "  "
         )
     yield from _rewrite(finding, show_diff, report.target)
+    if finding.verdict.status == "refuted" and finding.rewrite.status != "proposed" and finding.verdict.counterexample:
+        yield from _wrapped(finding.verdict.counterexample, "    ", "  ")
 
 
 def _step(step: Step | None, left_out: int) -> Iterator[str]:
@@ -72,12 +76,17 @@ def _rewrite(finding: Finding, show_diff: bool, target: str) -> Iterator[str]:
             yield line if show_diff else f"    {line}"
 
 
+def _judged(one: Judged, target: str) -> Iterator[str]:
+    change = one.after if one.before == one.after else f"{one.before}() is now {one.after}"
+    yield from _wrapped(f"{one.span.path}:{one.span.line}: {change}() in {one.function}(): {_verdict(one.verdict, target)}", "  ", "")
+
+
 def _verdict(verdict: Verdict, target: str) -> str:
     match verdict.status:
         case "proved":
             return f"proved for {target}, {verdict.states} states: equal in {verdict.equal}, better in {verdict.refined}"
         case "refuted":
-            return f"refuted: {verdict.reason}; {verdict.counterexample}"
+            return f"refuted: {verdict.reason}" + (f"; {verdict.counterexample}" if verdict.counterexample else "")
     return f"not proved: {verdict.reason}"
 
 

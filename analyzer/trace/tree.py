@@ -68,7 +68,7 @@ class Tree:
 
     def _open(self, path: str) -> Unit | None:
         self.opened += 1
-        if not path.startswith("include/"):
+        if not path.startswith("include/") or path in self._overlay:
             return self._read(path)
         if path not in self._shared:
             self._shared[path] = self._read(path)
@@ -83,7 +83,12 @@ class Tree:
             return None
 
     def _bytes(self, path: str) -> bytes:
-        if path not in self._data and path.endswith(".h") and (self.root / path).stat().st_size > _LARGEST_HEADER:
+        if (
+            path not in self._data
+            and path not in self._overlay
+            and path.endswith(".h")
+            and (self.root / path).stat().st_size > _LARGEST_HEADER
+        ):
             self._data[path] = b""
         if path not in self._data:
             if path in self._overlay:
