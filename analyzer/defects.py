@@ -14,6 +14,7 @@ from analyzer.sizes import Sizes
 from analyzer.syntax.expr import Assign, Member, Name, strip, walk
 from analyzer.trace.tree import Tree
 from analyzer.trace.types import Types
+from analyzer.trace.walk import Tracer
 
 _ADDRESSES = frozenset({Kind.PCI_BAR, Kind.P2P, Kind.MMIO, Kind.RAM, Kind.PFNMAP})
 
@@ -42,16 +43,26 @@ def wrong_handles(pairs: Lives) -> Iterator[Defect]:
             yield Defect("unmap-wrong-handle", site, origin, {"what": f"a {origin.kinds[0]} address"})
 
 
-def orphans(pairs: Lives) -> Iterator[Defect]:
+def orphans(pairs: Lives, tracer: Tracer) -> Iterator[Defect]:
     """The unmaps whose map was not found.
 
-    A call that needs no migration any more counts only where its handle was followed to the end: core code unmaps what
-    other code mapped.
+    A call that needs no migration any more counts only where its handle was followed to the end, or is a member of the
+    driver's own that nothing sets: core code unmaps what other code mapped.
     """
     for site, origin in pairs.orphans:
         wrong = origin.certain and origin.kinds[0] in _ADDRESSES
-        if not wrong and (site.api.family == "resource" or origin.gave_up is None):
+        if not wrong and (site.api.family == "resource" or origin.gave_up is None or _never_set(site, tracer)):
             yield Defect("unmap-orphan", site, origin, {})
+
+
+def _never_set(site: Site, tracer: Tracer) -> bool:
+    handle, unit = site.argument("addr"), tracer.tree.unit(site.fn.source.path)
+    member = strip(handle) if handle is not None else None
+    owner = tracer.types.member(member, site.fn, unit) if isinstance(member, Member) and unit is not None else None
+    if owner is None or unit is None or not isinstance(member, Member):
+        return False
+    stores, complete = tracer.stores.of_field(owner[0], member.field, unit)
+    return complete and not stores
 
 
 def mismatches(pairs: Lives, attributes: Attributes, sizes: Sizes) -> Iterator[Defect]:
@@ -61,9 +72,19 @@ def mismatches(pairs: Lives, attributes: Attributes, sizes: Sizes) -> Iterator[D
         for unmap in life.foreign:
             yield Defect("unmap-family-mismatch", unmap, _NOTHING, {"mapped": life.map.call.name, "map": where(life.map)}, life)
         for unmap in life.unmaps:
-            directions = life.map.text("dir"), unmap.text("dir")
-            if all(one.startswith("DMA_") for one in directions) and directions[0] != directions[1]:
-                yield Defect("unmap-dir-mismatch", unmap, _NOTHING, {"mapped": directions[0], "map": where(life.map)}, life)
+            directions = {one.map.text("dir") for one in pairs.lives if unmap in one.unmaps}
+            if all(one.startswith("DMA_") for one in (*directions, unmap.text("dir"))) and unmap.text("dir") not in directions:
+                facts = {"mapped": life.map.text("dir"), "map": where(life.map)}
+                yield Defect("unmap-dir-mismatch", unmap, _NOTHING, facts, life)
+                break
+        else:
+            # each unmap fits some map, but none fits this one
+            ways = [unmap.text("dir") for unmap in life.unmaps]
+            mine = life.map.text("dir")
+            if ways and mine not in ways and all(one.startswith("DMA_") for one in (mine, *ways)):
+                facts = {"mapped": mine, "map": where(life.map)}
+                yield Defect("unmap-dir-mismatch", life.unmaps[0], _NOTHING, facts, life)
+        for unmap in life.unmaps:
             if life.map.api.family != "iova" and (differ := sizes.differ(life.map, unmap)):
                 yield Defect("unmap-size-mismatch", unmap, _NOTHING, {"mapped": differ, "map": where(life.map)}, life)
 
@@ -97,12 +118,14 @@ def _attributes_differ(pairs: Lives, attributes: Attributes) -> Iterator[Defect]
 
 def synced(pairs: Lives, attributes: Attributes) -> Iterator[Defect]:
     """The syncs of a mapping that is device memory: the sync knows no attributes and touches the caches."""
+    mapped: dict[tuple[str, int], list[Life]] = {}
     for life in pairs.lives:
-        held = attributes.always(life.map)
-        if held is not None and MMIO in held:
-            for site in life.syncs:
-                if site.key in pairs.shared:
-                    continue
+        for site in life.syncs:
+            mapped.setdefault(site.key, []).append(life)
+    for life in pairs.lives:
+        for site in life.syncs:
+            held = [attributes.always(one.map) for one in mapped[site.key]]
+            if life is mapped[site.key][0] and site.key not in pairs.shared and all(one is not None and MMIO in one for one in held):
                 yield Defect("sync-on-mmio", site, _NOTHING, {"map": where(life.map)}, life)
 
 

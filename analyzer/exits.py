@@ -15,12 +15,15 @@ from analyzer.paths.explore import Explorer
 from analyzer.paths.places import Frame
 from analyzer.paths.state import Client, State, Trail
 from analyzer.paths.steps import step
-from analyzer.paths.values import NONZERO, Flags, Value, constant
+from analyzer.paths.values import NONZERO, ZERO, Flags, Value, constant
 from analyzer.syntax.expr import Assign, Call, Expr, Member, Name, strip, walk
+from analyzer.syntax.functions import Function
 from analyzer.trace.walk import Tracer
 
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
 _KEY = "@mapping"
+_ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
+_CALLERS = 8  # of one unmapping function that are looked at
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 
 
@@ -34,15 +37,17 @@ class _Exit:
 class _Along(Client):
     """Follows the mapping that one call makes and one place keeps."""
 
-    splits = frozenset({"dma_mapping_error"})
+    splits = frozenset({"dma_mapping_error", *_ACTIONS})
 
-    def __init__(self, site: Site, place: str, cleaning: frozenset[str]) -> None:
-        self._cleaning = cleaning
+    def __init__(self, life: Life, place: str, cleaning: frozenset[str], probe: bool) -> None:
+        self._cleaning, self._probe = cleaning, probe
         self.leaks: list[_Exit] = []
         self.kept = 0
         self.unmapped_on_error = False
         self.twice: list[tuple[Site, Trail | None]] = []
-        self._site, self._place = site, place
+        self._site, self._place = life.map, place
+        self._mistaken = frozenset(site.key for site in life.mistaken)
+        self.watched = place
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
         del values
@@ -53,6 +58,8 @@ class _Along(Client):
         if api is not None and api.role == "unmap" and state.get(_KEY) is not None:
             site = Site(frame.fn, node, call, api)
             handle = site.argument("addr")
+            if site.key in self._mistaken:
+                return state.refine(_KEY, _ENDED)  # meant to, and reported for what it is
             if handle is not None and frame.place(handle) == self._place:
                 if state.get(_KEY) == _ENDED:
                     self.twice.append((site, state.trail))
@@ -60,7 +67,7 @@ class _Along(Client):
                 return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
         elif call.name in self._cleaning and state.get(_KEY) is not None:
             return state.refine(_KEY, _HANDED)
-        elif call.name.startswith("devm_add_action") or (not call.name and self._hands_on(frame, call)):
+        elif not call.name and self._hands_on(frame, call):
             return state.forget(lambda key, _: key == _KEY)
         return state
 
@@ -77,17 +84,29 @@ class _Along(Client):
         return state
 
     def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
+        if call.name in _ACTIONS and state.get(_KEY) is not None:
+            action = strip(call.args[1]) if len(call.args) > 1 else None
+            if not truth:
+                return state.forget(lambda key, _: key == _KEY)  # whatever is done with it is the action's affair
+            if not isinstance(action, Name) or action.text not in self._cleaning:
+                return state
+            return state.refine(_KEY, _ENDED if call.name.endswith("_or_reset") else _LIVE)
         if call.name == "dma_mapping_error" and len(call.args) == 2 and frame.place(call.args[1]) == self._place:
             return state.forget(lambda key, _: key == _KEY) if truth else state.refine(self._place, NONZERO)
         return state
 
     def left(self, frame: Frame, state: State, value: Value) -> None:
         error = self._is_error(frame, state, value)
-        if state.get(_KEY) == _LIVE:
+        if state.get(_KEY) == _LIVE and state.get(self._place) != ZERO:  # no address is 0 by the driver's own book
             self.leaks.append(_Exit(error, state.trail, None))
             self.kept += not error
         elif state.get(_KEY) in (_ENDED, _HANDED) and error:
             self.unmapped_on_error = True
+
+    @property
+    def answers_for_errors(self) -> bool:
+        """Whether an error exit has to unmap: another one does, or nobody will after a probe that failed."""
+        return self.unmapped_on_error or self._probe
 
     def _is_error(self, frame: Frame, state: State, value: Value) -> bool:
         kind = frame.fn.returns
@@ -112,7 +131,7 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
             continue
         if _IF.search(life.map.fn.source.blanked, life.map.fn.start, life.map.fn.end):
             continue  # which arms of two #if go together is not known
-        client = _Along(life.map, place, _cleaning(tracer, life))
+        client = _Along(life, place, _cleaning(tracer, life), _is_probe(life.map.fn))
         explorer = Explorer(tracer.tree, client)
         explorer.explore(life.map.fn)
         if not explorer.complete:
@@ -127,17 +146,66 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
             yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": "an exit after this map skips its unmap"}, life)
 
 
+class _Ends(Client):
+    """Follows what is unmapped on the paths of a function that maps nothing itself."""
+
+    words = re.compile(rb"\b(?:" + b"|".join(name.encode() for name, api in DMA_CALLS.items() if api.role == "unmap") + rb")\s*\(")
+
+    def __init__(self) -> None:
+        self.twice: list[tuple[Site, Trail | None]] = []
+
+    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
+        del values
+        api = DMA_CALLS.get(call.name)
+        site = Site(frame.fn, node, call, api) if api is not None and api.role == "unmap" else None
+        handle = site.argument("addr") if site is not None else None
+        place = frame.place(handle) if handle is not None else None
+        if site is None or place is None or "[" in place:
+            return state
+        key = f"{place}@ended"  # whatever changes the place, or what it is reached by, drops this
+        if state.get(key) == _ENDED:
+            self.twice.append((site, state.trail))
+        after = state.refine(key, _ENDED)
+        return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
+
+
+def twice(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+    """The unmaps of what the same function, or one that it called, has unmapped already."""
+    ends = {site.key: (site, life) for life in pairs.lives for site in life.ends}
+    maps = {(life.map.fn.source.path, life.map.fn.start) for life in pairs.lives}
+    roots = {(site.fn.source.path, site.fn.start): site.fn for site, _ in ends.values()}
+    for fn in list(roots.values()):
+        roots |= {(caller.fn.source.path, caller.fn.start): caller.fn for caller in tracer.stores.callers(fn)[0][:_CALLERS]}
+    seen: set[tuple[str, int]] = set()
+    for key, fn in sorted(roots.items()):
+        if key in maps or fn.macro or _IF.search(fn.source.blanked, fn.start, fn.end):
+            continue
+        client = _Ends()
+        Explorer(tracer.tree, client, limit=2000).explore(fn)
+        for site, trail in client.twice:
+            if site.key in ends and site.key not in seen:
+                seen.add(site.key)
+                facts = {"what": "the address that was unmapped before on this path"}
+                origin = _origin(trail, Trail(site.fn, site.call, "unmapped again", None))
+                yield Defect("unmap-wrong-handle", site, origin, facts, ends[site.key][1])
+
+
 def _leak(client: _Along, target: Expr, life: Life) -> _Exit | None:
     """The shortest exit that leaks; for what outlives the function, one with an error beside another that does unmap."""
     if isinstance(target, Name):
         if target.variable < 0 or _escapes(life.map, target):
             return None
         exits = client.leaks
-    elif client.unmapped_on_error:
+    elif client.answers_for_errors:
         exits = [one for one in client.leaks if one.error]
     else:
         return None
     return min(exits, key=lambda one: len(list(one.trail or ())), default=None)
+
+
+def _is_probe(fn: Function) -> bool:
+    """Whether this is a driver's probe(): if it fails, drivers/base/dd.c calls no remove()."""
+    return re.search(rb"\.probe\w*\s*=\s*" + re.escape(fn.name.encode()) + rb"\b", fn.source.blanked) is not None
 
 
 def _cleaning(tracer: Tracer, life: Life) -> frozenset[str]:

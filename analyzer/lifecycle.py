@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from analyzer.dma_calls import DMA_CALLS, DmaCall
@@ -125,7 +125,7 @@ def _not_analysable(source: Source, at: int, name: str) -> Skipped:
     return Skipped(f"{source.path}:{source.line(at)}", f"{name}() stands where no call could be parsed")
 
 
-def lives(tree: Tree, tracer: Tracer, paths: Iterable[str], pages: bool = False) -> Lives:
+def lives(tree: Tree, tracer: Tracer, paths: Collection[str], pages: bool = False) -> Lives:
     """Pair the maps and unmaps of the files `paths`, which are those of one module; with `pages`, ordinary memory's too."""
     maps: dict[tuple[str, int], Site] = {}
     ends: list[Site] = []
@@ -146,7 +146,9 @@ def lives(tree: Tree, tracer: Tracer, paths: Iterable[str], pages: bool = False)
     acts: dict[tuple[str, int], list[Site]] = {key: [] for key in maps}
     shared: set[tuple[str, int]] = set()
     orphans: list[tuple[Site, Origin]] = []
-    kept = {_last_name(site) for site in maps.values()}
+    kept = {_last_name(site) for site in maps.values()} - {""}
+    if not pages:
+        paged += _paged_elsewhere(tree, frozenset(paths), kept)
     # without a map of ours nothing can be told of what else the module checks, syncs or unmaps
     for site in (*ends, *((*others, *paged) if maps else ())):
         handle = site.argument("addr")
@@ -179,6 +181,18 @@ def lives(tree: Tree, tracer: Tracer, paths: Iterable[str], pages: bool = False)
             )
         )
     return Lives(tuple(result), tuple(o for o in orphans if by_mistake[o[0].key] is None), tuple(skipped), frozenset(shared))
+
+
+def _paged_elsewhere(tree: Tree, paths: frozenset[str], kept: set[str]) -> list[Site]:
+    """The page API's unmaps in other files of the module that name what a mapping is kept in."""
+    folder = tree.module(min(paths)) if paths else ""
+    if not kept or not tree.is_driver_folder(folder):
+        return []
+    near = {path for name in kept for path in tree.search(name, folder)} - paths
+    units = [
+        unit for path in sorted(near & {path for name in PAGE_UNMAPS for path in tree.search(name, folder)}) if (unit := tree.unit(path))
+    ]
+    return [site for unit in units for site in sites_in(unit, PAGE_UNMAPS)[0]]
 
 
 def _names(expr: Expr) -> set[str]:

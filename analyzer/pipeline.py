@@ -118,7 +118,11 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
         skipped += result.skipped
         if progress is not None:
             progress(done, len(groups))
-    ordered = ordered_findings(findings, relative, options.level)
+    # the other half of a life may stand in a file that names no call of a rule's
+    asked = [path.resolve() for path in options.paths]
+    elsewhere = {f.span.path for f in findings} - set(relative)
+    inside = [path for path in elsewhere if any((root / path).is_relative_to(one) for one in asked)]
+    ordered = ordered_findings(findings, (*relative, *inside), options.level)
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
         len(files), len(relative), time.monotonic() - started, lines(Tree(root), ordered),
@@ -225,7 +229,7 @@ class Work:
         asked = {rule.analysis for rule in self.rules}
         for found in self._defects(tracer, pairs, attributes, asked, files):
             rule = rules.get(found.rule)
-            if rule is not None and found.site.key[0] in here:
+            if rule is not None and (found.site.key[0] in here or tree.module(found.site.key[0]) == tree.module(files[0])):
                 withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
                 findings.append(replace(match.defect(rule, found), rewrite=withheld))
         if "dma-address-stores" in asked:
@@ -238,12 +242,13 @@ class Work:
     ) -> Iterator[defects.Defect]:
         if "lives" in asked:
             yield from defects.wrong_handles(pairs)
-            yield from defects.orphans(pairs)
+            yield from defects.orphans(pairs, tracer)
             yield from defects.unchecked(pairs)
             yield from defects.leaked(pairs, tracer.tree, tracer.types)
             yield from defects.mismatches(pairs, attributes, Sizes(tracer))
             yield from defects.synced(pairs, attributes)
             yield from exits.along(tracer, pairs)
+            yield from exits.twice(tracer, pairs)
         if "p2p" in asked:
             yield from p2p.faults(tracer.tree, files)
         if "page-api" in asked:
@@ -311,7 +316,8 @@ class Work:
             unit = tracer.tree.unit(path)
             for fn, node, store in match.dma_address_stores(unit, tracer.types) if unit is not None else ():
                 origin = tracer.origin(fn, node, store.parts[1])
-                if match.applies(rule, origin):
+                # where some path gives a DMA address, the others may be another device's
+                if match.applies(rule, origin) and Kind.DMA_ADDR not in origin.kinds:
                     withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
                     findings.append(replace(match.stored(rule, fn, store, origin), rewrite=withheld))
         return findings

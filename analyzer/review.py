@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,8 +73,7 @@ def review(options: Options, files: Files) -> Report:
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
     for group in pipeline.modules(Tree(root, overlay=sides[1].files), touched):
         before, after = (side.judge(group) for side in sides)
-        held = {finding.fingerprint for finding in before.result.findings}
-        findings += [f for f in after.result.findings if f.fingerprint not in held or f.rule.startswith(_MISSED)]
+        findings += _new(before.result.findings, after.result.findings)
         skipped += after.result.skipped
         for one, wrong in _changed_lives(before, after, set(group), target, rules.get(RULE)):
             judged.append(one)
@@ -112,6 +112,16 @@ class _Side:
         again = Tracer(Tree(self.root, overlay=self.files), self.work.knowledge, self.work.budget)
         paths = self.work.with_mappings(again.tree, present) if present else []
         return _State(result, lifecycle.lives(again.tree, again, sorted({*present, *paths}), pages=True), again, Attributes(again))
+
+
+def _new(before: Iterable[Finding], after: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings that the change brought, or should have taken away; a rewritten call is not found again by its text."""
+    held = Counter((f.rule, f.span.path, f.function) for f in before)
+    for finding in after:
+        key = finding.rule, finding.span.path, finding.function
+        held[key] -= 1
+        if held[key] < 0 or finding.rule.startswith(_MISSED):
+            yield finding
 
 
 def _ordinal(site: Site, role: str) -> Call:

@@ -14,6 +14,7 @@ from analyzer.paths.places import Frame, behind, below, enter
 from analyzer.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, worth
 from analyzer.paths.values import (
     MAP_TYPES,
+    NEGATIVE,
     NONZERO,
     UNKNOWN,
     ZERO,
@@ -130,7 +131,7 @@ class Explorer:
                 if edge.to == _EXIT:
                     exits.setdefault((frozenset(after.env.items()), value), after)
                     continue
-                kept = pruned(after, frame.prefix, live[edge.to])
+                kept = pruned(after, frame.prefix, live[edge.to], self._client.watched)
                 queue.append((edge.to, kept))
         return [(state, value) for (_, value), state in exits.items()]
 
@@ -150,6 +151,8 @@ class Explorer:
 
     def _branch(self, frame: Frame, index: int, node: Node, state: State) -> Iterator[tuple[State, Value, Edge]]:
         assert node.expr is not None
+        if isinstance(node.expr, Binary) and node.expr.op == ",":
+            state = _stepped(frame, node.expr, state)
         switch = any(edge.guard is not None and edge.guard.cases for edge in node.edges)
         if switch or len({edge.guard.truth for edge in node.edges if edge.guard is not None}) < 1:
             for after, value in self._value(frame, index, node.expr, state):
@@ -205,7 +208,11 @@ class Explorer:
                 result = []
                 for after, value in self._value(frame, index, expr.parts[0], state):
                     negative = value.negative if isinstance(value, Flags) and self._constants.of(frame, expr.parts[1]) == ZERO else None
-                    if negative is None or negative is (truth is (expr.op == "<")):
+                    below_zero = truth is (expr.op == "<")
+                    if negative is None and below_zero and self._constants.of(frame, expr.parts[1]) == ZERO:
+                        place = _tested(frame, strip(expr.parts[0]), value)
+                        result.append(after.refine(place, NEGATIVE) if place is not None else after)
+                    elif negative is None or negative is below_zero:
                         result.append(after)
                 return result
             case Binary(op="&"):
@@ -334,7 +341,7 @@ class Explorer:
         result: Outcomes = []
         for truth in (True, False):
             for after in self._assume(frame, index, expr, truth, state):
-                result.append((noted(frame, expr, truth, state, after), constant("1") if truth else ZERO))
+                result.append((noted(frame, expr, truth, state, after), _true(expr, self._client.splits) if truth else ZERO))
         if len(result) == 2 and result[0][0].env == result[1][0].env == state.env:
             return [(state, UNKNOWN)]
         return result
@@ -474,6 +481,17 @@ def _tested(frame: Frame, expr: Expr, value: Value) -> str | None:
     if isinstance(expr, Name) and expr.variable < 0:
         return None
     return frame.place(expr) if isinstance(expr, Name | Member | Index) or (isinstance(expr, Unary) and expr.op == "*") else None
+
+
+def _stepped(frame: Frame, arguments: Expr, state: State) -> State:
+    """After the head of a loop macro: the variables that it is handed may be others in each round."""
+    names = [place for part in walk(arguments) if isinstance(part, Name) and part.variable >= 0 and (place := frame.place(part))]
+    return state.forget(lambda key, _: any(below(key, place) or behind(key, place) for place in names))
+
+
+def _true(expr: Expr, splits: frozenset[str]) -> Value:
+    """What a condition that holds is worth; what a client tells apart answers with an error number."""
+    return NEGATIVE if isinstance(expr, Call) and expr.name in splits else constant("1")
 
 
 def _combined(expr: Binary, a: Value, b: Value) -> Value:

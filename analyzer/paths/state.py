@@ -103,13 +103,13 @@ def outside(state: State, prefix: str) -> State:
     return State(env, state.trail)
 
 
-def pruned(state: State, prefix: str, live: frozenset[int]) -> State:
-    """Without the words in locals of the function with this prefix that are not in `live`."""
+def pruned(state: State, prefix: str, live: frozenset[int], watched: str) -> State:
+    """Without the words in locals of the function with this prefix that are not in `live`; what is known of `watched` stays."""
     pattern = re.compile(re.escape(prefix) + r"#(\d+)")
 
     def dead(key: str, value: Value) -> bool:
         root = pattern.match(key) if isinstance(value, Flags) else None
-        return root is not None and int(root[1]) not in live
+        return root is not None and key != watched and int(root[1]) not in live
 
     return state.forget(dead)
 
@@ -137,6 +137,8 @@ class Client:
     words: re.Pattern[bytes] = re.compile(rb"(?!)")
     # the calls whose two answers are two paths, whatever is done with the answer
     splits: frozenset[str] = frozenset()
+    # a place that matters to the end, though no code names it any more
+    watched: str = ""
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
         """A call happens, with the values of its arguments."""

@@ -77,6 +77,7 @@ class Flags:
 ZERO = Flags(exact=True)
 UNKNOWN = Flags()
 NONZERO = Flags(nonzero=True)
+NEGATIVE = Flags(frozenset({"-1"}), nonzero=True)
 
 
 def constant(name: str) -> Flags:

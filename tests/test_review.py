@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Somebody else's migration: the right one passes, each wrong one is named for what it is."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from analyzer import pipeline, rules
+from analyzer import review as judge
+from analyzer.errors import UsageError
+from analyzer.findings import Report
+from analyzer.rewrite.propose import diff
+from analyzer.trace.knowledge import Knowledge
+
+BEFORE = """\
+#include <linux/dma-mapping.h>
+#include <linux/pci.h>
+
+struct win {
+	struct device *dev;
+	struct pci_dev *pdev;
+	dma_addr_t dma;
+	dma_addr_t bell;
+	dma_addr_t buf_dma;
+	void *buf;
+};
+
+int win_start(struct win *w)
+{
+	phys_addr_t bar = pci_resource_start(w->pdev, 2);
+	int ret;
+
+	w->dma = dma_map_resource(w->dev, bar, SZ_64K, DMA_BIDIRECTIONAL, 0);
+	if (dma_mapping_error(w->dev, w->dma))
+		return -ENOMEM;
+	ret = win_enable(w->pdev);
+	if (ret) {
+		dma_unmap_resource(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL, 0);
+		return ret;
+	}
+	return 0;
+}
+
+void win_stop(struct win *w)
+{
+	dma_unmap_resource(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL, 0);
+}
+
+int win_ring(struct win *w)
+{
+	w->bell = dma_map_resource(w->dev, pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, 0);
+	return dma_mapping_error(w->dev, w->bell);
+}
+
+void win_unring(struct win *w)
+{
+	dma_unmap_resource(w->dev, w->bell, SZ_4K, DMA_TO_DEVICE, 0);
+}
+
+int win_buffer(struct win *w)
+{
+	w->buf = kmalloc(SZ_4K, GFP_KERNEL);
+	w->buf_dma = dma_map_phys(w->dev, virt_to_phys(w->buf), SZ_4K, DMA_TO_DEVICE, 0);
+	return dma_mapping_error(w->dev, w->buf_dma);
+}
+
+void win_unbuffer(struct win *w)
+{
+	dma_unmap_phys(w->dev, w->buf_dma, SZ_4K, DMA_TO_DEVICE, 0);
+}
+"""
+RIGHT = (
+    BEFORE.replace("map_resource(", "map_phys(")
+    .replace("DMA_BIDIRECTIONAL, 0", "DMA_BIDIRECTIONAL, DMA_ATTR_MMIO")
+    .replace("pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, 0", "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
+    .replace("w->bell, SZ_4K, DMA_TO_DEVICE, 0", "w->bell, SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
+)
+STOP = "\tdma_unmap_phys(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL, DMA_ATTR_MMIO);\n}"
+ERROR = "\t\tdma_unmap_phys(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL, DMA_ATTR_MMIO);\n\t\treturn ret;"
+MAP = "dma_map_phys(w->dev, bar, SZ_64K, DMA_BIDIRECTIONAL, DMA_ATTR_MMIO)"
+BELL = "dma_unmap_phys(w->dev, w->bell, SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO)"
+
+
+def _with(old: str, new: str) -> str:
+    assert RIGHT.count(old) == 1
+    return RIGHT.replace(old, new)
+
+
+WRONG = [
+    pytest.param(_with(STOP, STOP.replace("DMA_ATTR_MMIO", "0")), "unmap-attrs-mismatch", "win_stop", id="flag missing at the unmap"),
+    pytest.param(_with(MAP, MAP.replace("DMA_ATTR_MMIO", "0")), "phys-missing-mmio", "win_start", id="flag missing at the map"),
+    pytest.param(_with(STOP, STOP.replace("SZ_64K", "SZ_4K")), "unmap-size-mismatch", "win_stop", id="wrong size at the unmap"),
+    pytest.param(
+        _with(MAP, MAP.replace("SZ_64K", "SZ_4K")).replace("w->dma, SZ_64K", "w->dma, SZ_4K"), "rewrite-refuted", "win_start",
+        id="another size at both ends",
+    ),
+    pytest.param(_with(STOP, STOP.replace("DMA_BIDIRECTIONAL", "DMA_TO_DEVICE")), "unmap-dir-mismatch", "win_stop", id="wrong direction"),
+    pytest.param(_with(STOP, STOP.replace("phys", "resource").replace("DMA_ATTR_MMIO", "0")), "rewrite-refuted", "win_stop",
+                 id="remove path forgotten"),
+    pytest.param(_with(ERROR, ERROR.replace("phys", "resource").replace("DMA_ATTR_MMIO", "0")), "rewrite-refuted", "win_start",
+                 id="error path forgotten"),
+    pytest.param(
+        RIGHT.replace("w->bell = dma_map_phys", "w->bell = dma_map_resource").replace(BELL, BELL.replace("phys", "resource")),
+        "map-resource-bar", "win_ring", id="a call of the same file forgotten",
+    ),
+    pytest.param(
+        RIGHT.replace("virt_to_phys(w->buf), SZ_4K, DMA_TO_DEVICE, 0", "virt_to_phys(w->buf), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
+        .replace("w->buf_dma, SZ_4K, DMA_TO_DEVICE, 0", "w->buf_dma, SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO"),
+        "mmio-on-ram", "win_buffer", id="the flag on system memory too",
+    ),
+    pytest.param(
+        _with(MAP, "dma_map_page(w->dev, pfn_to_page(PHYS_PFN(bar)), 0, SZ_64K, DMA_BIDIRECTIONAL)")
+        .replace("dma_unmap_phys(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL, DMA_ATTR_MMIO)",
+                 "dma_unmap_page(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL)"),
+        "rewrite-refuted", "win_start", id="the page API instead",
+    ),
+    pytest.param(_with(STOP, "\tdma_unmap_page(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL);\n}"), "unmap-family-mismatch", "win_stop",
+                 id="unmapped as a page"),
+    pytest.param(_with(ERROR, ERROR.replace("w->dma, SZ", "bar, SZ")), "unmap-wrong-handle", "win_start", id="the address instead of the handle"),
+    pytest.param(_with("\treturn dma_mapping_error(w->dev, w->bell);", "\treturn 0;"), "mapping-not-checked", "win_ring", id="the check lost"),
+    pytest.param(_with(STOP, "}"), "rewrite-refuted", "win_start", id="the unmap lost"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def reviewed(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[..., Report]:
+    (tmp_path / "win.c").write_text(BEFORE)
+
+    def run(after: str, text: bytes | None = None) -> Report:
+        patch = text if text is not None else diff("win.c", BEFORE.encode(), after.encode()).encode()
+        options = pipeline.Options((tmp_path,), all_rules, known, tree=tmp_path)
+        return judge.review(options, judge.changed_files("-", tmp_path, lambda: patch))
+
+    return run
+
+
+def test_the_right_migration_passes(reviewed: Callable[..., Report]) -> None:
+    report = reviewed(RIGHT)
+    assert report.findings == ()
+    assert [(one.function, one.verdict.status) for one in report.judged] == [("win_start", "proved"), ("win_ring", "proved")]
+
+
+@pytest.mark.parametrize(("after", "rule", "function"), WRONG)
+def test_a_wrong_one_is_named_for_what_it_is(reviewed: Callable[..., Report], after: str, rule: str, function: str) -> None:
+    assert (rule, function) in {(found.rule, found.function) for found in reviewed(after).findings}
+
+
+def test_what_was_wrong_before_is_not_held_against_the_patch(reviewed: Callable[..., Report], tmp_path: Path) -> None:
+    leaky = BEFORE.replace("\tdma_unmap_resource(w->dev, w->bell, SZ_4K, DMA_TO_DEVICE, 0);\n", "")
+    (tmp_path / "win.c").write_text(leaky)
+    patch = diff("win.c", leaky.encode(), RIGHT.replace(f"\t{BELL};\n", "").encode()).encode()
+    assert [found.rule for found in reviewed("", patch).findings] == []
+
+
+def test_the_tree_is_not_touched(reviewed: Callable[..., Report], tmp_path: Path) -> None:
+    reviewed(RIGHT)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("win.c", BEFORE)]
+
+
+def test_a_mail_in_quoted_printable_is_read(reviewed: Callable[..., Report]) -> None:
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "Jörg <joerg@example.com>", "[PATCH] win: Grüße"
+    mail.set_content("Wörter\n---\n" + diff("win.c", BEFORE.encode(), RIGHT.encode()), cte="quoted-printable")
+    assert [one.verdict.status for one in reviewed("", mail.as_bytes()).judged] == ["proved", "proved"]
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param(b"", id="nothing"), pytest.param(b"Subject: lunch\n\nat noon\n", id="a mail without a patch"),
+             pytest.param(b"--- a/x.c\n+++ b/x.c\n@@ -1 +1 @@\n-a\n+b\n", id="a file that is not there")]
+)  # fmt: skip
+def test_what_is_no_patch_for_this_tree_is_refused(reviewed: Callable[..., Report], text: bytes) -> None:
+    with pytest.raises(UsageError) as error:
+        reviewed("", text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_commit_is_judged_as_its_patch(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-q")
+    for text in (BEFORE, RIGHT, RIGHT.replace(BELL, BELL.replace("DMA_ATTR_MMIO", "0"))):
+        (tmp_path / "win.c").write_text(text)
+        git("add", ".")
+        git("commit", "-qm", "change")
+    (tmp_path / "win.c").write_text("int unsaved;\n")
+    options = pipeline.Options((tmp_path,), all_rules, known, tree=tmp_path)
+
+    def said(revision: str) -> list[str]:
+        return [found.rule for found in judge.review(options, judge.changed_files(revision, tmp_path, bytes)).findings]
+
+    assert said("HEAD~2..HEAD~1") == []
+    assert "unmap-attrs-mismatch" in said("HEAD")
