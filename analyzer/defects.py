@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from analyzer.attributes import Attributes
@@ -97,23 +97,40 @@ def _attributes_differ(pairs: Lives, attributes: Attributes) -> Iterator[Defect]
             mapped.setdefault(unmap.key, []).append(life)
     reported: set[tuple[str, int]] = set()
     for life in pairs.lives:
-        at_map = attributes.at(life.map)
-        at_ends = [attributes.at(unmap) for unmap in life.unmaps]
-        for unmap, at_unmap in zip(life.unmaps, at_ends, strict=True):
-            at_maps = [attributes.at(one.map) for one in mapped[unmap.key]]
-            if at_map is None or at_unmap is None or None in at_maps or unmap.key in reported | pairs.shared:
+        given = _sets(attributes, [life.map])
+        missing, among = _unanswered(life, given, attributes, bool(pairs.orphans))
+        for unmap in life.unmaps:
+            taken, known = _sets(attributes, [unmap]), _sets(attributes, [one.map for one in mapped[unmap.key]])
+            if not given or not taken or not known or unmap.key in reported:
                 continue
-            given = frozenset(one & ATTRIBUTES for held in at_maps for one in held or ())
-            taken = frozenset(one & ATTRIBUTES for one in at_unmap)
-            everywhere = frozenset(one & ATTRIBUTES for held in at_ends for one in held or ())
-            missing = frozenset(one & ATTRIBUTES for one in at_map) - everywhere if None not in at_ends else frozenset()
-            if taken <= given and not missing:
+            foreign = frozenset() if unmap.key in pairs.shared else taken - known
+            lost = missing if unmap in among else frozenset()
+            if not foreign and not lost:
                 continue
-            some = next(iter(sorted(missing, key=sorted)), None) or next(iter(sorted(given, key=sorted)))
-            other = next(iter(sorted(taken - given, key=sorted)), None) or next(iter(sorted(taken, key=sorted)))
+            some, other = sorted(lost or known, key=sorted)[0], sorted(foreign or taken, key=sorted)[0]
             reported.add(unmap.key)
             facts = {"differ": ", ".join(sorted(some ^ other)) or MMIO, "map": where(life.map)}
             yield Defect("unmap-attrs-mismatch", unmap, _NOTHING, facts, life)
+
+
+def _sets(attributes: Attributes, sites: Iterable[Site]) -> frozenset[frozenset[str]]:
+    """The sets of attributes that matter which these calls may be given; empty if not all of them are known."""
+    held = [attributes.at(site) for site in sites]
+    return frozenset() if None in held else frozenset(one & ATTRIBUTES for several in held for one in several or ())
+
+
+def _unanswered(
+    life: Life, given: frozenset[frozenset[str]], attributes: Attributes, others: bool
+) -> tuple[frozenset[frozenset[str]], tuple[Site, ...]]:
+    """The attributes of a map that its unmaps never give, and those unmaps.
+
+    An unmap beside the map is there for errors: where one other function ends the mapping, that has to know all of them. With
+    `others`, unmaps that may be this life's, nothing is told.
+    """
+    outside = tuple(unmap for unmap in life.unmaps if unmap.fn is not life.map.fn)
+    among = outside if outside and len({unmap.fn for unmap in outside}) == 1 else life.unmaps
+    taken = _sets(attributes, among)
+    return (given - taken if taken and not others else frozenset()), among
 
 
 def synced(pairs: Lives, attributes: Attributes) -> Iterator[Defect]:

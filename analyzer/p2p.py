@@ -12,11 +12,11 @@ from analyzer.dma_calls import DMA_CALLS, MMIO, DmaCall
 from analyzer.findings import Kind, Origin
 from analyzer.lifecycle import Site
 from analyzer.paths.explore import Explorer
-from analyzer.paths.places import Frame, assigned, below
+from analyzer.paths.places import Frame, assigned, below, sources
 from analyzer.paths.state import Client, State, Trail
 from analyzer.paths.steps import step
 from analyzer.paths.values import BUS, NONE, THRU, ZERO, Flags, MapType, Same, Value, constant
-from analyzer.syntax.expr import Assign, Call, Expr, Name, strip, walk
+from analyzer.syntax.expr import Assign, Call, Name, path_of, strip, walk
 from analyzer.syntax.functions import Function
 from analyzer.syntax.unit import Unit
 from analyzer.trace.tree import Tree
@@ -26,7 +26,6 @@ WORDS = ("pci_p2pdma_state", "pci_p2pdma_map_type", "pci_p2pdma_map_segment", "i
 _KNOWS = re.compile(rb"\b(?:" + b"|".join(word.encode() for word in WORDS) + rb")\b")
 _SINKS = frozenset(name for name, api in DMA_CALLS.items() if api.role in ("map", "unmap"))
 _MAPS = re.compile(rb"\b(?:" + b"|".join(name.encode() for name in sorted(_SINKS)) + rb")\s*\(")
-_ROOT = re.compile(r"#\d+")
 _WHOLE = re.compile(r"(?:\d+:)?#?\w+")
 
 
@@ -88,7 +87,9 @@ def _roots(tree: Tree, unit: Unit) -> list[Function]:
     if helpers:
         asking = _functions_with(unit, re.compile(rb"\b(?:" + b"|".join(helpers) + rb")\s*\("))
         roots |= {at: fn for at, fn in asking.items() if explorer.reaches(fn, _MAPS)}
-    return [roots[at] for at in sorted(roots)]
+    # a static function is walked where it is called: there more is known
+    called = {call.name for fn in roots.values() for _, call in fn.calls}
+    return [roots[at] for at in sorted(roots) if not (roots[at].static and roots[at].name in called)]
 
 
 def faults(tree: Tree, paths: Iterable[str]) -> Iterator[Defect]:
@@ -122,7 +123,7 @@ def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
             rule = "mmio-on-ram"
         else:
             continue
-        if _concerns(place, seen, frame.depth):
+        if _concerns(place, kind, seen, frame.depth):
             yield Defect(rule, Site(frame.fn, node, call, seen.api), _path(seen, frame), {"callee": call.name})
 
 
@@ -143,56 +144,44 @@ def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call]:
     return frame, node, call
 
 
-def _concerns(place: str, seen: Seen, reported: int) -> bool:
+def _concerns(place: str, kind: MapType, seen: Seen, reported: int) -> bool:
     """Whether the map type kept in `place` is that of what the call maps.
 
-    It is where the attributes were chosen by the function that holds it, or where it was handed on to the callee. The page
-    API maps ordinary buffers beside P2P pages: there the page has to be the one that was asked about.
+    It is if the address is computed from what was asked about. Where that is not known, the type counts in the function that
+    holds it, and in callees that it was handed on to.
     """
+    mapped = _mapped(seen)
+    if kind.subject and mapped:
+        return bool(kind.subject & mapped)
     owner = int(place.partition(":")[0]) if place[:1].isdigit() else 0
     chain: list[Frame] = [seen.frame]
     while chain[0].parent is not None:
         chain.insert(0, chain[0].parent)
-    frame = chain[owner]
-    inside = owner + 1 < len(chain)
-    call: Call | None = chain[owner + 1].call if inside else seen.call
-    assert call is not None, "only the outermost function is entered without a call"
-    named = frozenset(_ROOT.findall(place.rpartition(":")[2]))
-    if inside and reported > owner:
+    if reported > owner:
         root = _WHOLE.match(place)
         handed = [
             [b for b in one.bound.values() if root is not None and below(b.lstrip("&*"), root[0])]
             for one in chain[owner + 1 : reported + 1]
         ]
         return all(handed)
-    if seen.api.family not in ("page", "single") or seen.api.role == "unmap":
-        return True
-    subject = set(named)
-    for _, asking in frame.fn.calls:
-        if asking.name in WORDS and asking.args:
-            subject |= _names(asking.args[-1:])
-    mapped = call.args if inside else tuple(a for role in ("page", "ptr") if (a := Site(frame.fn, 0, call, seen.api).argument(role)))
-    return bool(_grown(subject, frame.fn) & _grown(_names(mapped), frame.fn))
+    return seen.api.family not in ("page", "single") or seen.api.role == "unmap"
 
 
-def _names(exprs: Iterable[Expr]) -> frozenset[str]:
-    return frozenset(f"#{e.variable}" for expr in exprs for e in walk(expr) if isinstance(e, Name) and e.variable >= 0)
-
-
-def _grown(names: Iterable[str], fn: Function) -> frozenset[str]:
-    """The variables that those in `names` are made from, device pointers aside."""
-    result = set(names)
-    while True:
-        more = {
-            name
-            for node in fn.nodes
-            for expr in (walk(node.expr) if node.expr is not None else ())
-            if isinstance(expr, Assign) and _names(expr.parts[:1]) & result
-            for name in _names(expr.parts[1:])
-        }
-        if more <= result:
-            return frozenset(name for name in result if fn.variables[int(name[1:])].type.base != "struct device")
-        result |= more
+def _mapped(seen: Seen) -> frozenset[str]:
+    """The places that the mapped address is computed from; for an unmap, that of the map whose handle it is given, if it is near."""
+    site = Site(seen.frame.fn, seen.node, seen.call, seen.api)
+    for role in ("phys", "page", "ptr"):
+        if (address := site.argument(role)) is not None:
+            return sources(seen.frame, address)
+    handle = site.argument("addr")
+    path = path_of(handle) if handle is not None else None
+    for node in seen.frame.fn.nodes if path is not None else ():
+        for store in walk(node.expr) if node.expr is not None else ():
+            made = strip(store.parts[1]) if isinstance(store, Assign) and path_of(store.parts[0]) == path else None
+            api = DMA_CALLS.get(made.name) if isinstance(made, Call) else None
+            if isinstance(made, Call) and api is not None and api.role == "map":
+                return _mapped(Seen(seen.frame, seen.node, made, api, seen.attrs, (), None))
+    return frozenset()
 
 
 def _path(seen: Seen, reported: Frame) -> Origin:

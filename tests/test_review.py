@@ -77,7 +77,9 @@ void win_unbuffer(struct win *w)
 RIGHT = (
     BEFORE.replace("map_resource(", "map_phys(")
     .replace("DMA_BIDIRECTIONAL, 0", "DMA_BIDIRECTIONAL, DMA_ATTR_MMIO")
-    .replace("pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, 0", "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
+    .replace(
+        "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, 0", "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO"
+    )
     .replace("w->bell, SZ_4K, DMA_TO_DEVICE, 0", "w->bell, SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
 )
 STOP = "\tdma_unmap_phys(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL, DMA_ATTR_MMIO);\n}"
@@ -121,8 +123,10 @@ WRONG = [
     ),
     pytest.param(_with(STOP, "\tdma_unmap_page(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL);\n}"), "unmap-family-mismatch", "win_stop",
                  id="unmapped as a page"),
-    pytest.param(_with(ERROR, ERROR.replace("w->dma, SZ", "bar, SZ")), "unmap-wrong-handle", "win_start", id="the address instead of the handle"),
-    pytest.param(_with("\treturn dma_mapping_error(w->dev, w->bell);", "\treturn 0;"), "mapping-not-checked", "win_ring", id="the check lost"),
+    pytest.param(_with(ERROR, ERROR.replace("w->dma, SZ", "bar, SZ")), "unmap-wrong-handle", "win_start",
+                 id="the address instead of the handle"),
+    pytest.param(_with("\treturn dma_mapping_error(w->dev, w->bell);", "\treturn 0;"), "mapping-not-checked", "win_ring",
+                 id="the check lost"),
     pytest.param(_with(STOP, "}"), "rewrite-refuted", "win_start", id="the unmap lost"),
 ]  # fmt: skip
 
@@ -181,7 +185,9 @@ def test_what_is_no_patch_for_this_tree_is_refused(reviewed: Callable[..., Repor
 
 def test_a_commit_is_judged_as_its_patch(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> None:
     def git(*words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *words], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *words], cwd=tmp_path, check=True, capture_output=True
+        )
 
     git("init", "-q")
     for text in (BEFORE, RIGHT, RIGHT.replace(BELL, BELL.replace("DMA_ATTR_MMIO", "0"))):

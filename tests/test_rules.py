@@ -35,7 +35,8 @@ def test_must_not_find(rule: rules.Rule, example: rules.Example, scan_text: Call
     assert rule.id not in {finding.rule for finding in scan_text(example.code).findings}
 
 
-@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.id) for rule in ALL])
+# what only a review finds takes two versions of a driver to show: tests/test_review.py
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.id) for rule in ALL if rule.analysis != "review"])
 def test_says_both_what_it_finds_and_what_it_leaves(rule: rules.Rule) -> None:
     assert rule.invalid
     assert rule.valid

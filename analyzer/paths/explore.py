@@ -160,8 +160,7 @@ class Explorer:
                     if edge.guard is None or not edge.guard.cases:
                         yield after, UNKNOWN, edge
                         continue
-                    chosen = self._chosen(frame, node.expr, value, edge.guard.cases, edge.guard.truth, after)
-                    if chosen is not None:
+                    for chosen in self._chosen(frame, node.expr, value, edge.guard.cases, edge.guard.truth, after):
                         yield chosen, UNKNOWN, edge
             return
         for truth in (True, False):
@@ -171,24 +170,28 @@ class Explorer:
                 for edge in edges:
                     yield told, UNKNOWN, edge
 
-    def _chosen(self, frame: Frame, subject: Expr, value: Value, cases: tuple[Expr, ...], truth: bool, state: State) -> State | None:
-        """The state in which `subject` is one of `cases`, or (`truth` false) none of them."""
+    def _chosen(self, frame: Frame, subject: Expr, value: Value, cases: tuple[Expr, ...], truth: bool, state: State) -> list[State]:
+        """The states in which `subject` is one of `cases`, or (`truth` false) none of them: one for each map type."""
         place = value.place if isinstance(value, Same) else frame.place(subject)
         names = frozenset(case.text for case in map(strip, cases) if isinstance(case, Name))
-        held = state.get(place) if place is not None else value
-        if names and names <= MAP_TYPES and place is not None:
+        held = (state.get(place) if place is not None else None) or value
+        if names and names <= MAP_TYPES and (place is not None or isinstance(held, MapType)):
             kind = held if isinstance(held, MapType) else MapType(MAP_TYPES, False)
             left = kind.only(names if truth else MAP_TYPES - names)
-            if left is None:
-                return None
-            refined = state.refine(place, left)
-            note = f"the map type is {' or '.join(sorted(left.may - {'PCI_P2PDMA_MAP_UNKNOWN'}))}"
-            return State(refined.env, Trail(frame.fn, subject, note, refined.trail))
+            return [self._typed(frame, subject, place, left, name, state) for name in sorted(left.may)] if left is not None else []
         if isinstance(held, Flags) and held.exact and len(held.on) <= 1:
             same = [self._constants.of(frame, case) == held for case in cases]
             if any(same) is not truth and all(self._constants.of(frame, case) is not None for case in cases):
-                return None
-        return state
+                return []
+        return [state]
+
+    @staticmethod
+    def _typed(frame: Frame, subject: Expr, place: str | None, kind: MapType, name: str, state: State) -> State:
+        """The state in which the map type is `name`."""
+        one = kind.only(frozenset({name}))
+        assert one is not None, "the name is one of those that are possible"
+        refined = state.refine(place, one) if place is not None else state
+        return State(refined.env, Trail(frame.fn, subject, f"the map type is {name}", refined.trail))
 
     # conditions
 
@@ -461,7 +464,11 @@ class Explorer:
             for after, value in self._through(inner, start):
                 kept = outside(after, inner.prefix)
                 inside = isinstance(value, Same) and value.place.startswith(inner.prefix)
-                exits.setdefault((frozenset(kept.env.items()), worth(after, value) if inside else value), kept)
+                answer = worth(after, value) if inside else value
+                if isinstance(answer, MapType):  # it outlives the local that held it
+                    home = f"{frame.prefix}@{call.start}"
+                    kept, answer = kept.put(home, answer), Same(home)
+                exits.setdefault((frozenset(kept.env.items()), answer), kept)
             result += [(kept, value) for (_, value), kept in list(exits.items())[:_EXITS]]
         return result
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from analyzer.paths.places import Frame
+from analyzer.paths.places import Frame, sources
 from analyzer.paths.state import State, Trail
 from analyzer.paths.values import BUS, NONE, NOT_SUPPORTED, THRU, MapType, Same, Value
 from analyzer.syntax.expr import Call, Expr
@@ -24,7 +24,7 @@ def asked(frame: Frame, call: Call, state: State) -> tuple[State, Value] | None:
             return None
         place = f"{holder[1:]}.map" if holder.startswith("&") else f"{holder}->map"
         page = state.get(f"{frame.place(call.args[2])}@type")
-        kind = MapType(page.may if isinstance(page, MapType) else _OF_PAGE)
+        kind = MapType(page.may if isinstance(page, MapType) else _OF_PAGE, subject=sources(frame, call.args[2]))
     elif call.name == _ASKS_OF_PROVIDER:
         place, kind = f"{frame.prefix}@{call.start}", MapType(_P2P)
     else:
@@ -42,6 +42,6 @@ def page_is(frame: Frame, call: Call, p2p: bool, state: State) -> State | None:
     """The state in which the page that `call` tests is P2P memory, or is not; None if that cannot be."""
     place = f"{frame.place(call.args[0]) or frame.prefix}@type"
     held = state.get(place)
-    kind = held if isinstance(held, MapType) else MapType(_OF_PAGE)
+    kind = held if isinstance(held, MapType) else MapType(_OF_PAGE, subject=sources(frame, call.args[0]))
     left = kind.only(_P2P if p2p else frozenset({NONE}))
     return state.refine(place, left) if left is not None else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from analyzer.syntax.expr import Assign, Call, Expr, Name, Unary, path_of, strip, walk
+from analyzer.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, path_of, strip, walk
 from analyzer.syntax.functions import Function
 
 _ROOT = re.compile(r"([&*]?)([#\w]+)(.*)", re.DOTALL)
@@ -93,3 +93,37 @@ def below(place: str, root: str) -> bool:
 def behind(place: str, pointer: str) -> bool:
     """Whether `place` is what `pointer` points to, or a part of it."""
     return place == f"*{pointer}" or place.startswith((f"{pointer}->", f"{pointer}[", f"*{pointer}."))
+
+
+def sources(frame: Frame, expr: Expr) -> frozenset[str]:
+    """The places that a value is computed from, through the function's assignments and out to its callers; flow is not regarded."""
+    found: set[str] = set()
+    queue = [(frame, expr)]
+    while queue:
+        here, one = queue.pop()
+        for place, inner, part in _read(here, one):
+            if place in found:
+                continue
+            found.add(place)
+            queue += [(inner, store.parts[1]) for store in _stores(inner.fn) if inner.place(store.parts[0]) == place]
+            variable = part.variable if isinstance(part, Name) else -1
+            if variable >= 0 and variable not in inner.bound and inner.parent is not None and inner.call is not None:
+                position = inner.fn.variables[variable].position
+                if 0 <= position < len(inner.call.args):
+                    queue.append((inner.parent, inner.call.args[position]))
+    return frozenset(found)
+
+
+def _read(frame: Frame, expr: Expr) -> list[tuple[str, Frame, Expr]]:
+    """The places that an expression reads, each as a whole: of a->b that one, not a; device pointers say nothing."""
+    expr = strip(expr)
+    if isinstance(expr, Name | Member) or (isinstance(expr, Index) and frame.place(expr) is not None):
+        if isinstance(expr, Name) and (expr.variable < 0 or frame.fn.variables[expr.variable].type.base == "struct device"):
+            return []
+        place = frame.place(expr)
+        return [(place.lstrip("&*"), frame, expr)] if place is not None else []
+    return [one for part in (expr.args if isinstance(expr, Call) else expr.parts) for one in _read(frame, part)]
+
+
+def _stores(fn: Function) -> list[Assign]:
+    return [part for node in fn.nodes for part in (walk(node.expr) if node.expr is not None else ()) if isinstance(part, Assign)]

@@ -87,10 +87,14 @@ def constant(name: str) -> Flags:
 
 @dataclass(frozen=True, slots=True)
 class MapType:
-    """A P2P map type: what it `may` be, and whether the code asked for it here (else it came from elsewhere)."""
+    """A P2P map type: what it `may` be, and whether the code asked for it here (else it came from elsewhere).
+
+    `subject` are the places that what was asked about is computed from, empty if that is not known.
+    """
 
     may: frozenset[str]
     asked: bool = True
+    subject: frozenset[str] = frozenset()
 
     def only(self, names: frozenset[str]) -> MapType | None:
         """This type given that it is one of `names`, None if it cannot be."""

@@ -44,6 +44,8 @@ class _Source(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
 class _Propagator(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
     source: int | Literal["object"] = msgspec.field(name="from")
     default: Kind | None = None
+    # the only kinds that are passed on: whatever else is handed over, the result is the default for sure
+    only: tuple[Kind, ...] = ()
 
 
 class _Stop(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -72,7 +74,7 @@ class Meaning:
     """What a table says of one result of a call, of a field, or of a variable.
 
     Either `origins` (with `stop` if some paths cannot be told), or `source`: the argument, from 0, or OBJECT, whose
-    origin it has, with `default` if that argument tells nothing. With `argument` it holds only where that argument,
+    origin it has, with `default` if that argument tells nothing, or nothing of `only`. With `argument` it holds only where that argument,
     from 0, is one of the string literals. A driver that calls one of `doubt` may have made the object itself, and one
     with none of `firmware` may be handed objects that other code made. `storage` marks fresh memory.
     """
@@ -87,6 +89,7 @@ class Meaning:
     doubt: tuple[str, ...] = ()
     firmware: tuple[str, ...] = ()
     storage: bool = False
+    only: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def load(files: Iterable[Path]) -> Knowledge:
                     )
                 case _Propagator():
                     source = OBJECT if entry.source == "object" else int(entry.source)
-                    meaning = Meaning(source=source, default=entry.default, evidence=entry.evidence)
+                    meaning = Meaning(source=source, default=entry.default, evidence=entry.evidence, only=entry.only)
                 case _Stop():
                     meaning = Meaning((Kind.UNKNOWN,), entry.reason, evidence=entry.evidence)
             if not (entry.call or entry.field or entry.variable):

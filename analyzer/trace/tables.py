@@ -46,6 +46,10 @@ class Tables:
                 leaves = ask(call.args[meaning.source])
             else:
                 return unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
+            if meaning.only and meaning.default is not None:
+                kept = tuple(leaf for leaf in leaves if leaf.kind in meaning.only)
+                others = [leaf for leaf in leaves if leaf.kind is not None and leaf.kind not in meaning.only]
+                return kept if kept and not others else (*kept, Leaf(meaning.default))
             if meaning.default is None or is_address(leaves):
                 return leaves
             unsure = tuple(leaf for leaf in leaves if leaf.kind is Kind.UNKNOWN)
