@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from analyzer.attributes import Attributes
 from analyzer.dma_calls import ATTRIBUTES, MMIO
 from analyzer.findings import Kind, Origin
-from analyzer.lifecycle import Life, Lives, Site
+from analyzer.lifecycle import Life, Lives, Site, fits
 from analyzer.sizes import Sizes
 from analyzer.syntax.expr import Assign, Member, Name, strip, walk
 from analyzer.trace.tree import Tree
@@ -98,7 +98,8 @@ def _attributes_differ(pairs: Lives, attributes: Attributes) -> Iterator[Defect]
     reported: set[tuple[str, int]] = set()
     for life in pairs.lives:
         given = _sets(attributes, [life.map])
-        missing, among = _unanswered(life, given, attributes, bool(pairs.orphans))
+        others = any(fits(life.map, site) for site, _ in pairs.orphans)
+        missing, among = _unanswered(life, given, attributes, others)
         for unmap in life.unmaps:
             taken, known = _sets(attributes, [unmap]), _sets(attributes, [one.map for one in mapped[unmap.key]])
             if not given or not taken or not known or unmap.key in reported:

@@ -79,7 +79,8 @@ def defect(rule: Rule, found: Defect) -> Finding:
 
 def _finding(rule: Rule, site: Site, origin: Origin, who: tuple[Partner, ...], facts: dict[str, str] | None = None) -> Finding:
     callee = site.call.parts[0]
-    texts = {role: site.text(role) for role in site.api.roles} | (facts or {})
+    address = next((site.text(role) for role in ("phys", "page", "ptr", "addr", "state") if role in site.api.roles), "")
+    texts = {"phys": address, "addr": address} | {role: site.text(role) for role in site.api.roles} | (facts or {})
     message = rule.message.format(call=site.call.name, gave_up=origin.gave_up or f"it is {', '.join(origin.kinds)}", **texts)
     if not origin.certain and len(origin.kinds) > 1:
         shares = ", ".join(f"{kind} on {count}" for kind, count in origin.shares)

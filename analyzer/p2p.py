@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from analyzer.defects import Defect
@@ -12,6 +12,7 @@ from analyzer.dma_calls import DMA_CALLS, MMIO, DmaCall
 from analyzer.findings import Kind, Origin
 from analyzer.lifecycle import Site
 from analyzer.paths.explore import Explorer
+from analyzer.paths.maptype import CARRIED
 from analyzer.paths.places import Frame, assigned, below, sources
 from analyzer.paths.state import Client, State, Trail
 from analyzer.paths.steps import step
@@ -24,8 +25,10 @@ from analyzer.trace.tree import Tree
 # Code that knows of map types names one of these.
 WORDS = ("pci_p2pdma_state", "pci_p2pdma_map_type", "pci_p2pdma_map_segment", "is_pci_p2pdma_page", THRU, BUS, NONE)
 _KNOWS = re.compile(rb"\b(?:" + b"|".join(word.encode() for word in WORDS) + rb")\b")
+_ASKS = re.compile(rb"\b(?:pci_p2pdma_state|pci_p2pdma_map_type|pci_p2pdma_map_segment|is_pci_p2pdma_page)\s*\(")
 _SINKS = frozenset(name for name, api in DMA_CALLS.items() if api.role in ("map", "unmap"))
 _MAPS = re.compile(rb"\b(?:" + b"|".join(name.encode() for name in sorted(_SINKS)) + rb")\s*\(")
+_FLAG = re.compile(r"(?!DMA_ATTR_)[A-Z][A-Z0-9_]+")
 _WHOLE = re.compile(r"(?:\d+:)?#?\w+")
 
 
@@ -51,8 +54,21 @@ class _Watch(Client):
         + rb"|p2pdma\s*(?:\.|->)\s*map|enum pci_p2pdma_map_type)\b"
     )
 
-    def __init__(self) -> None:
+    def __init__(self, carriers: Mapping[str, str] | None = None) -> None:
         self.seen: list[Seen] = []
+        self.carriers = carriers or {}
+        # the map types that are known where a flag is set in what is kept
+        self.set_under: dict[str, set[str]] = {}
+
+    def stored(self, frame: Frame, node: int, store: Assign, state: State) -> State:
+        del node
+        if store.op == "|=" and not isinstance(strip(store.parts[0]), Name):
+            kinds = [value.may for value in state.env.values() if isinstance(value, MapType)]
+            decided = {kind for may in kinds if len(may) == 1 for kind in may}
+            for part in walk(store.parts[1]):
+                if isinstance(part, Name) and part.variable < 0 and _FLAG.fullmatch(part.text):
+                    self.set_under.setdefault(part.text, set()).update(decided if len(decided) == 1 else {""})
+        return state
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
         api = DMA_CALLS.get(call.name)
@@ -94,21 +110,40 @@ def _roots(tree: Tree, unit: Unit) -> list[Function]:
 
 def faults(tree: Tree, paths: Iterable[str]) -> Iterator[Defect]:
     """The faults of the files `paths`, each once, by the shortest path that shows it."""
-    best: dict[tuple[str, str, int], Defect] = {}
     files = frozenset(paths)
-    for path in sorted(files):
-        unit = tree.unit(path)
-        if unit is None or not any(word.encode() in unit.source.data for word in WORDS):
-            continue
-        for fn in _roots(tree, unit):
-            watch = _Watch()
-            Explorer(tree, watch).explore(fn)
-            for seen in watch.seen:
-                for fault in _judged(seen, files):
-                    key = (fault.rule, *fault.site.key)
-                    if key not in best or len(fault.origin.steps) < len(best[key].origin.steps):
-                        best[key] = fault
+    units = [unit for path in sorted(files) if (unit := tree.unit(path)) is not None]
+    knowing = [unit for unit in units if any(word.encode() in unit.source.data for word in WORDS)]
+    watches = [_walked(tree, fn, {}) for unit in knowing for fn in _roots(tree, unit)]
+    carriers = _carriers(watches)
+    if carriers:
+        flags = re.compile(rb"\b(?:" + b"|".join(sorted(flag.encode() for flag in carriers)) + rb")\b")
+        explorer = Explorer(tree, Client())
+        found = [fn for unit in knowing for fn in _functions_with(unit, flags).values() if explorer.reaches(fn, _MAPS)]
+        # who asks knows better than what an earlier call left in the flags
+        testing = [fn for fn in found if _ASKS.search(fn.source.blanked, fn.start, fn.end) is None]
+        watches += [_walked(tree, fn, carriers) for fn in testing]
+    best: dict[tuple[str, str, int], Defect] = {}
+    for seen in (seen for watch in watches for seen in watch.seen):
+        for fault in _judged(seen, files):
+            key = (fault.rule, *fault.site.key)
+            if key not in best or len(fault.origin.steps) < len(best[key].origin.steps):
+                best[key] = fault
     yield from (best[key] for key in sorted(best))
+
+
+def _walked(tree: Tree, fn: Function, carriers: Mapping[str, str]) -> _Watch:
+    watch = _Watch(carriers)
+    Explorer(tree, watch).explore(fn)
+    return watch
+
+
+def _carriers(watches: Iterable[_Watch]) -> dict[str, str]:
+    """The flags that are set under one map type only: whoever finds one set later knows the type."""
+    found: dict[str, set[str]] = {}
+    for watch in watches:
+        for flag, kinds in watch.set_under.items():
+            found.setdefault(flag, set()).update(kinds)
+    return {flag: min(kinds) for flag, kinds in sorted(found.items()) if len(kinds) == 1 and kinds != {""}}
 
 
 def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
@@ -150,6 +185,8 @@ def _concerns(place: str, kind: MapType, seen: Seen, reported: int) -> bool:
     It is if the address is computed from what was asked about. Where that is not known, the type counts in the function that
     holds it, and in callees that it was handed on to.
     """
+    if place == CARRIED:
+        return seen.api.family in ("phys", "iova") and seen.api.role == "unmap"
     mapped = _mapped(seen)
     if kind.subject and mapped:
         return bool(kind.subject & mapped)

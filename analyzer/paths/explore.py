@@ -9,7 +9,7 @@ from functools import cache
 
 from analyzer.dma_calls import DMA_CALLS
 from analyzer.paths.constants import Constants
-from analyzer.paths.maptype import asked, page_is, tests_page
+from analyzer.paths.maptype import asked, carried, page_is, tests_page
 from analyzer.paths.places import Frame, behind, below, enter
 from analyzer.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, worth
 from analyzer.paths.values import (
@@ -291,7 +291,10 @@ class Explorer:
             place = _tested(frame, place_expr, value)
             # one of several flags is set: which one is not told
             told = known if truth and len(mask.on) != 1 else known.told(mask.on, truth)
-            result.append(after.refine(place, told) if place is not None else after)
+            kind = self._client.carriers.get(min(mask.on, default="")) if len(mask.on) == 1 else None
+            typed = carried(kind, truth, after) if kind is not None else after
+            if typed is not None:
+                result.append(typed.refine(place, told) if place is not None else typed)
         return result
 
     # values
@@ -438,9 +441,9 @@ class Explorer:
             branches = [(after, (*got, value)) for s, got in branches for after, value in self._value(frame, index, argument, s)]
         result: Outcomes = []
         for after, values in branches:
-            answer = asked(frame, call, after)
-            if answer is not None:
-                result.append(answer)
+            answers = asked(frame, call, after)
+            if answers:
+                result += answers
                 continue
             result += self._into(frame, index, call, self._client.called(frame, index, call, after, values), values)
         return result

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from analyzer.paths.places import Frame, behind, below
 from analyzer.paths.values import UNKNOWN, ZERO, Env, Flags, Same, Value
@@ -137,6 +138,8 @@ class Client:
     words: re.Pattern[bytes] = re.compile(rb"(?!)")
     # the calls whose two answers are two paths, whatever is done with the answer
     splits: frozenset[str] = frozenset()
+    # flags that say, once a map type is decided, which one it was: what a test of one tells
+    carriers: Mapping[str, str] = MappingProxyType({})
     # a place that matters to the end, though no code names it any more
     watched: str = ""
 

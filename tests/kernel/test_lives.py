@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from analyzer import defects, lifecycle, rules
+from analyzer import defects, exits, lifecycle, rules
 from analyzer.attributes import Attributes
 from analyzer.lifecycle import Lives, Site
 from analyzer.sizes import Sizes
@@ -47,14 +47,17 @@ def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]
     for module in sorted({Tree(root).module(life["path"]) for life in labelled(version)}):
         tree = Tree(root)
         tracer = Tracer(tree, known)
-        paths = sorted({path for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for path in tree.search(name, module)})
+        near = {path for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for path in tree.search(name, module)}
+        paths = sorted(near | {life["path"] for life in labelled(version) if tree.module(life["path"]) == module})
         pairs = lifecycle.lives(tree, tracer, paths)
-        found = [*defects.wrong_handles(pairs), *defects.mismatches(pairs, Attributes(tracer), Sizes(tracer)), *defects.unchecked(pairs)]
-        result.append((pairs, [*found, *defects.leaked(pairs, tree, tracer.types)]))
+        attributes = Attributes(tracer)
+        found = [*defects.wrong_handles(pairs), *defects.mismatches(pairs, attributes, Sizes(tracer)), *defects.unchecked(pairs)]
+        found += [*defects.leaked(pairs, tree, tracer.types), *defects.synced(pairs, attributes)]
+        result.append((pairs, [*found, *exits.along(tracer, pairs), *exits.twice(tracer, pairs)]))
     return result
 
 
-@pytest.mark.parametrize(("version", "right"), [("6.12", 16), ("7.3", 29)])
+@pytest.mark.parametrize(("version", "right"), [("6.12", 16), ("7.3", 34)])
 def test_unmaps_belong_to_the_maps_that_a_reader_paired(kernel: Callable[[str], Path], version: str, right: int) -> None:
     lives = {place(life.map): {place(end) for end in life.ends} for pairs, _ in judged(kernel(version), version) for life in pairs.lives}
     wanted = {
