@@ -94,6 +94,7 @@ def scan(
     diff: Annotated[bool, typer.Option("--diff", help="Show each rewrite as a whole diff.")] = False,
     statistics: Annotated[bool, typer.Option("--statistics", help="Count the findings of each rule.")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if there are findings.")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="Judge the lives of dma_map_page() and dma_map_single() too.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
     sources: Sources = None,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Budget of a trace: nested steps.")] = 60,
@@ -110,7 +111,8 @@ def scan(
 
     options = pipeline.Options(
         paths=tuple(paths or [Path()]), rules=rules.select(rules.load(), _split(select), _split(ignore)),
-        knowledge=_knowledge(sources), tree=_folder(tree), target=_target(target), level=Level(level), jobs=jobs or os.cpu_count() or 1,
+        knowledge=_knowledge(sources), tree=_folder(tree), target=_target(target), level=Level(level),
+        jobs=jobs or os.cpu_count() or 1, pages=pages,
         budget=Budget(depth, questions, callers, files, dead_ends), version=__version__,
     )  # fmt: skip
     with terminal.progress(sys.stderr) as progress:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from analyzer import defects, exits, lifecycle, match, p2p, page_api
+from analyzer import defects, exits, exported, lifecycle, match, p2p, page_api
 from analyzer.attributes import Attributes
 from analyzer.errors import UsageError
 from analyzer.findings import Finding, Kind, Level, Origin, Progress, Report, Rewrite, Skipped, Verdict
 from analyzer.lifecycle import Life
 from analyzer.model.refine import verify
+from analyzer.model.versions import release
 from analyzer.rewrite import licence
 from analyzer.rewrite.propose import propose
 from analyzer.rules import Rule
@@ -274,8 +275,15 @@ class Work:
                 origins["phys"] = tracer.origin(life.map.fn, life.map.node, argument)
             for rule, finding in match.by_origin(self.rules, life, origins, attributes):
                 near = sorted((site for site, _ in pairs.orphans), key=lambda site: site.key[0] != life.map.key[0])
-                findings.append(self._with_rewrite(tracer.tree, rule, finding, life, pairs.lives, near[0] if near else None))
+                told = self._with_peer(tracer, rule, finding, life)
+                findings.append(self._with_rewrite(tracer.tree, rule, told, life, pairs.lives, near[0] if near else None))
         return findings
+
+    def _with_peer(self, tracer: Tracer, rule: Rule, finding: Finding, life: Life) -> Finding:
+        said = next((peer.message for peer in rule.peer if release(peer.since) <= release(self.target)), None)
+        if said is None or not exported.to_importer(tracer, life.map):
+            return finding
+        return replace(finding, message=f"{finding.message}; {said}")
 
     def _with_rewrite(
         self, tree: Tree, rule: Rule, finding: Finding, life: Life, lives: tuple[Life, ...], orphan: lifecycle.Site | None

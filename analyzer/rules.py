@@ -34,6 +34,13 @@ class Refuted(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     origin: Kind = Kind.PCI_BAR
 
 
+class Peer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What to say, from this API version on, of a mapping that is made for another driver's device."""
+
+    since: str
+    message: _Text
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     title: _Text
     level: Level
@@ -53,6 +60,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     certain: bool = False
     rewrite: str | None = None
     withheld: str | None = None
+    # newest version first
+    peer: tuple[Peer, ...] = ()
     invalid: tuple[Example, ...] = ()
     valid: tuple[Example, ...] = ()
     refuted: tuple[Refuted, ...] = ()

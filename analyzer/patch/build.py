@@ -50,6 +50,9 @@ class Scratch:
             here.unlink()
             here.mkdir()
         self._own.add(folder)
+        if not (self._tree / folder).is_dir():
+            here.mkdir()
+            return
         with os.scandir(self._tree / folder) as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name

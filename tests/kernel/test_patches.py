@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The series for a real tree: it applies, leaves nothing to propose, keeps the kernel's style, and still compiles."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analyzer import pipeline, rules
+from analyzer.patch import build, produce, series
+from analyzer.trace import knowledge
+from tests.conftest import ROOT
+from tests.test_patch import DRIVER
+
+pytestmark = pytest.mark.kernel
+VERSION = "7.3"
+FOLDERS = ("drivers", "sound")
+
+
+@pytest.fixture(scope="module")
+def made(kernel: Callable[[str], Path]) -> tuple[Path, produce.Made, list[tuple[str, bytes]]]:
+    root = kernel(VERSION)
+    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    options = pipeline.Options(tuple(root / folder for folder in FOLDERS), rules.load(), known, tree=root, jobs=2)
+    report = pipeline.scan(options)
+    wishes = produce.Wishes(rules.folder(), recipients=False)
+    changes = produce.changes(report, wishes)
+    return root, changes, series.mails(produce.series(report, changes, wishes))
+
+
+def _git(folder: Path, *words: str) -> None:
+    command = ["git", "-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "core.autocrlf=false", *words]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def test_applies_and_reverts_without_a_trace(made: tuple[Path, produce.Made, list[tuple[str, bytes]]], tmp_path: Path) -> None:
+    root, changes, mails = made
+    touched = {file.path: file for one in changes.changes for file in one.files}
+    assert len(touched) >= 22
+    for path in touched:
+        (tmp_path / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / path, tmp_path / "tree" / path)
+    for name, data in mails:
+        (tmp_path / name).write_bytes(data)
+    _git(tmp_path / "tree", "init", "-q")
+    _git(tmp_path / "tree", "add", ".")
+    _git(tmp_path / "tree", "commit", "-qm", "base")
+    _git(tmp_path / "tree", "am", "-q", *(str(tmp_path / name) for name, _ in mails))
+    assert all((tmp_path / "tree" / path).read_bytes() == file.after for path, file in touched.items())
+    for name, _ in reversed(mails):
+        _git(tmp_path / "tree", "apply", "-R", str(tmp_path / name))
+    assert all((tmp_path / "tree" / path).read_bytes() == file.before for path, file in touched.items())
+
+
+def test_a_second_scan_proposes_nothing(made: tuple[Path, produce.Made, list[tuple[str, bytes]]]) -> None:
+    root, changes, _ = made
+    overlay = {file.path: file.after for one in changes.changes for file in one.files}
+    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    options = pipeline.Options((root,), rules.load(), known, tree=root)
+    work = pipeline.work(options, root, VERSION)
+    left = []
+    for group in pipeline.modules(pipeline.Tree(root), sorted(overlay)):
+        tracer = pipeline.Tracer(pipeline.Tree(root, overlay), known, options.budget)
+        left += [f for f in work.module(tracer, group).findings if f.rewrite.status == "proposed"]
+    assert [(f.rule, f.span.path, f.span.line) for f in left] == []
+
+
+def _complaints(root: Path, text: bytes, *words: str) -> Counter[str]:
+    script = ["perl", str(root / "scripts/checkpatch.pl"), "--strict", "--no-tree", "--no-summary", "--terse", *words, "-"]
+    done = subprocess.run(script, cwd=root, input=text, capture_output=True, check=False)
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    return Counter(match[1] for line in lines if (match := re.search(r"((?:ERROR|WARNING|CHECK): .*)", line)))
+
+
+def test_checkpatch_says_nothing_that_the_lines_did_not_have(made: tuple[Path, produce.Made, list[tuple[str, bytes]]]) -> None:
+    root, changes, mails = made
+    if shutil.which("perl") is None:
+        pytest.skip("NO PERL: checkpatch.pl needs it")
+    for one, (name, data) in zip(changes.changes, mails, strict=True):
+        said = _complaints(root, data)
+        # the same lines as they were, as if they were new
+        undone = [build.FileChange(file.path, file.after, file.before) for file in one.files]
+        before = _complaints(root, "".join(file.diff for file in undone).encode("utf-8", "surrogateescape"), "--ignore", "COMMIT_MESSAGE")
+        assert said - before == Counter({}) or said - before == Counter({"ERROR: Missing Signed-off-by: line(s)": 1}), name
+
+
+def _can_build() -> bool:
+    header = subprocess.run(["gcc", "-E", "-include", "gelf.h", "-x", "c", "/dev/null"], capture_output=True, check=False)
+    return all(shutil.which(tool) for tool in ("make", "flex", "bison", "bc")) and header.returncode == 0
+
+
+def test_a_patched_driver_compiles_and_a_broken_one_is_told(kernel: Callable[[str], Path], tmp_path: Path,
+                                                            made: tuple[Path, produce.Made, list[tuple[str, bytes]]]) -> None:  # fmt: skip
+    if not _can_build():
+        pytest.skip("NO KERNEL BUILD: install make, flex, bison, bc, libelf-dev and libssl-dev")
+    files = {file.path: file for one in made[1].changes for file in one.files}
+    pl330 = files["drivers/dma/pl330.c"]
+    rvu = files["drivers/net/ethernet/marvell/octeontx2/af/rvu.c"]
+    broken = build.FileChange(rvu.path, rvu.before, rvu.after.replace(b"dma_map_phys(", b"dma_map_nothing("))
+    scratch = build.Scratch(kernel(VERSION), tmp_path)
+    scratch.prepare(2)
+    good, bad = build.check(scratch, [(pl330,), (broken,)], 2)
+    assert [one.status for one in good] == ["compiled"]
+    assert [one.status for one in bad] == ["broken"]
+    assert "dma_map_nothing" in bad[0].reason
+
+
+def test_fixtures_compile_as_kernel_objects(kernel: Callable[[str], Path], tmp_path: Path) -> None:
+    if not _can_build():
+        pytest.skip("NO KERNEL BUILD: install make, flex, bison, bc, libelf-dev and libssl-dev")
+    scratch = build.Scratch(kernel(VERSION), tmp_path)
+    scratch.prepare(2)
+    place = "drivers/misc/fixtures"
+    cases: dict[str, bytes] = {}
+    for folder in sorted((ROOT / "fixtures").glob("*/after")):
+        cases |= {f"{place}/{folder.parent.name}/{file.name}": file.read_bytes() for file in sorted(folder.iterdir())}
+    sources = [path for path in cases if path.endswith(".c")]
+    names = sorted({path.split("/")[3] for path in sources})
+    misc = (kernel(VERSION) / "drivers/misc/Makefile").read_bytes()
+    scratch.put("drivers/misc/Makefile", misc + b"\nobj-m += fixtures/\n")
+    scratch.put(f"{place}/Makefile", "".join(f"obj-m += {name}/\n" for name in names).encode())
+    for name in names:
+        objects = [Path(path).stem for path in sources if path.split("/")[3] == name]
+        scratch.put(f"{place}/{name}/Makefile", "".join(f"obj-m += {stem}.o\n" for stem in objects).encode())
+    for path, data in cases.items():
+        scratch.put(path, data)
+    assert len(sources) >= 25
+    assert {path: reason for path, reason in scratch.compile(sources, 2).items() if reason is not None} == {}
+
+
+def test_killed_at_any_moment_no_file_is_half_written(tmp_path: Path) -> None:
+    (tmp_path / "MAINTAINERS").write_text("")
+    texts = {f"d{n}/win.c": DRIVER.replace("win", f"win{n}") for n in range(12)}
+    command = [sys.executable, "-m", "analyzer", "patch", str(tmp_path), "--in-place", "--force", "-j", "1"]
+    chance = random.Random(7)
+    whole = {path: {text} for path, text in texts.items()}
+    changed = 0
+    for turn in range(25):
+        for path, text in texts.items():
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_text(text)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if turn:
+            time.sleep(chance.uniform(0.2, 0.8))
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path, text in texts.items():
+            said = (tmp_path / path).read_text()
+            if turn == 0:
+                whole[path].add(said)
+            assert said in whole[path]
+            changed += said != text
+    assert changed >= len(texts)
