@@ -84,6 +84,8 @@ def commits(folder: Path, revision: str) -> tuple[str, str]:
     first, dots, last = revision.partition("..")
     before, after = (first or "HEAD", last or "HEAD") if dots else (f"{revision}^", revision)
     resolved = [_asked(folder, "rev-parse", "--verify", "--quiet", f"{one}^{{commit}}") for one in (before, after)]
+    if not dots and resolved[1] and not resolved[0]:
+        resolved[0] = _asked(folder, "hash-object", "-t", "tree", os.devnull)  # the first commit has nothing before it
     if not resolved[0] or not resolved[1]:
         raise UsageError(f"{revision}: no such file or commit; name a patch, a commit, or REV..REV")
     return resolved[0], resolved[1]

@@ -104,6 +104,8 @@ def sites_in(unit: Unit, names: Iterable[str]) -> tuple[list[Site], list[Skipped
             if not _declares(source.blanked, at):
                 skipped.append(_not_analysable(source, at, name))
             continue
+        if fn.name in DMA_CALLS:
+            continue  # the API's own functions, or a driver's stand-ins for kernels that lack one
         sites = [(i, c) for i, c in fn.calls if c.name == name and c.parts[0].start == at]
         if sites:
             found[at] = Site(fn, sites[0][0], sites[0][1], DMA_CALLS[name])

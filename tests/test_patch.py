@@ -302,3 +302,10 @@ def test_helpers_do_not_come_twice() -> None:
 def test_the_symbol_is_for_modules_that_may_use_it(scan_text: Callable[[str], Report], licence: str, status: str) -> None:
     report = scan_text(f'{DRIVER}MODULE_LICENSE("{licence}");\n')
     assert [finding.rewrite.status for finding in report.findings] == [status]
+
+
+def test_what_compat_leaves_is_not_found_again(repository: Callable[..., Path]) -> None:
+    folder = repository({"win.c": DRIVER.encode()})
+    run("patch", ".", "--in-place", "--compat", cwd=folder)
+    assert b"#ifndef DMA_ATTR_MMIO" in (folder / "win.c").read_bytes()
+    assert run("scan", ".", cwd=folder).returncode == 0

@@ -201,4 +201,5 @@ def test_a_commit_is_judged_as_its_patch(tmp_path: Path, known: Knowledge, all_r
         return [found.rule for found in judge.review(options, judge.changed_files(revision, tmp_path, bytes)).findings]
 
     assert said("HEAD~2..HEAD~1") == []
+    assert "map-resource-bar" in said("HEAD~2")
     assert "unmap-attrs-mismatch" in said("HEAD")
