@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from analyzer.attributes import Attributes
-from analyzer.dma_calls import ATTRIBUTES, MMIO
+from analyzer.dma_calls import ATTRIBUTES, DMA_CALLS, MMIO
 from analyzer.findings import Kind, Origin
 from analyzer.lifecycle import Life, Lives, Site, fits
 from analyzer.sizes import Sizes
-from analyzer.syntax.expr import Assign, Member, Name, strip, walk
+from analyzer.syntax.expr import Assign, Call, Member, Name, strip, walk
 from analyzer.trace.tree import Tree
 from analyzer.trace.types import Types
 from analyzer.trace.walk import Tracer
@@ -29,6 +30,13 @@ class Defect:
     facts: dict[str, str]
     life: Life | None = None
 
+
+# enum dma_data_direction, include/linux/dma-direction.h
+_DIRECTIONS = frozenset({"DMA_TO_DEVICE", "DMA_FROM_DEVICE", "DMA_BIDIRECTIONAL", "DMA_NONE"})
+# What takes a number for what it is: registers, byte order, messages.
+_USES = re.compile(
+    r"(?:cpu_to_|__cpu_to_|write|iowrite|__raw_write|out|lower_32|upper_32|regmap_|FIELD_PREP|\w*_dbg|\w*_err|\w*_info|\w*_warn|pr_|WARN)"
+)
 
 _NOTHING = Origin((Kind.DMA_ADDR,), False, (), None)
 
@@ -68,25 +76,31 @@ def _never_set(site: Site, tracer: Tracer) -> bool:
 def mismatches(pairs: Lives, attributes: Attributes, sizes: Sizes) -> Iterator[Defect]:
     """The unmaps whose attributes, direction, size or family are not those of their map."""
     yield from _attributes_differ(pairs, attributes)
+    reaching: dict[tuple[str, int], list[Life]] = {}
+    for life in pairs.lives:
+        for unmap in life.unmaps:
+            reaching.setdefault(unmap.key, []).append(life)
     for life in pairs.lives:
         for unmap in life.foreign:
             yield Defect("unmap-family-mismatch", unmap, _NOTHING, {"mapped": life.map.call.name, "map": where(life.map)}, life)
         for unmap in life.unmaps:
-            directions = {one.map.text("dir") for one in pairs.lives if unmap in one.unmaps}
-            if all(one.startswith("DMA_") for one in (*directions, unmap.text("dir"))) and unmap.text("dir") not in directions:
-                facts = {"mapped": life.map.text("dir"), "map": where(life.map)}
-                yield Defect("unmap-dir-mismatch", unmap, _NOTHING, facts, life)
-                break
-        else:
-            # each unmap fits some map, but none fits this one
-            ways = [unmap.text("dir") for unmap in life.unmaps]
-            mine = life.map.text("dir")
-            if ways and mine not in ways and all(one.startswith("DMA_") for one in (mine, *ways)):
-                facts = {"mapped": mine, "map": where(life.map)}
-                yield Defect("unmap-dir-mismatch", life.unmaps[0], _NOTHING, facts, life)
-        for unmap in life.unmaps:
-            if life.map.api.family != "iova" and (differ := sizes.differ(life.map, unmap)):
-                yield Defect("unmap-size-mismatch", unmap, _NOTHING, {"mapped": differ, "map": where(life.map)}, life)
+            # where several maps lead to one unmap, it is right if it fits any of them: a branch may tell which
+            sizes_differ = [sizes.differ(one.map, unmap) for one in reaching[unmap.key] if one.map.api.family != "iova"]
+            if sizes_differ and all(sizes_differ):
+                yield Defect("unmap-size-mismatch", unmap, _NOTHING, {"mapped": sizes_differ[0], "map": where(life.map)}, life)
+        if (other := _of_another_direction(life, reaching)) is not None:
+            yield Defect("unmap-dir-mismatch", other, _NOTHING, {"mapped": life.map.text("dir"), "map": where(life.map)}, life)
+
+
+def _of_another_direction(life: Life, reaching: dict[tuple[str, int], list[Life]]) -> Site | None:
+    """An unmap that fits no map which reaches it, or where each fits some but none this map, one of those."""
+    mine, ways = life.map.text("dir"), [unmap.text("dir") for unmap in life.unmaps]
+    if not ways or not {mine, *ways} <= _DIRECTIONS:
+        return None
+    for unmap, way in zip(life.unmaps, ways, strict=True):
+        if {one.map.text("dir") for one in reaching[unmap.key]} <= _DIRECTIONS - {way}:
+            return unmap
+    return life.unmaps[0] if mine not in ways else None
 
 
 def _attributes_differ(pairs: Lives, attributes: Attributes) -> Iterator[Defect]:
@@ -180,13 +194,15 @@ def _kept_inside(site: Site, tree: Tree, types: Types) -> bool:
 
 
 def _leaves(site: Site, variable: Name) -> bool:
-    """Whether the local is handed back to whoever called."""
-    return any(
-        isinstance(part, Name) and part.variable == variable.variable
-        for node in site.fn.nodes
-        if node.kind == "return" and node.expr is not None
-        for part in walk(node.expr)
-    )
+    """Whether the local is handed back to whoever called, or on to code that may keep it."""
+    for node in site.fn.nodes:
+        for part in walk(node.expr) if node.expr is not None else ():
+            if isinstance(part, Name) and part.variable == variable.variable and node.kind == "return":
+                return True
+            handed = part.args if isinstance(part, Call) and part.name not in DMA_CALLS and not _USES.match(part.name) else ()
+            if any(isinstance(e, Name) and e.variable == variable.variable for argument in handed for e in walk(argument)):
+                return True
+    return False
 
 
 def where(site: Site) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from analyzer.defects import Defect, where
@@ -12,7 +12,7 @@ from analyzer.dma_calls import DMA_CALLS
 from analyzer.findings import Kind, Origin
 from analyzer.lifecycle import Life, Lives, Site
 from analyzer.paths.explore import Explorer
-from analyzer.paths.places import Frame
+from analyzer.paths.places import Frame, below
 from analyzer.paths.state import Client, State, Trail
 from analyzer.paths.steps import step
 from analyzer.paths.values import NONZERO, ZERO, Flags, Value, constant
@@ -22,6 +22,8 @@ from analyzer.trace.walk import Tracer
 
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
 _KEY = "@mapping"
+# The work goes on, and whoever ends it unmaps.
+_UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
 _ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
 _CALLERS = 8  # of one unmapping function that are looked at
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
@@ -31,7 +33,6 @@ _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 class _Exit:
     error: bool
     trail: Trail | None
-    at: Expr | None
 
 
 class _Along(Client):
@@ -39,10 +40,13 @@ class _Along(Client):
 
     splits = frozenset({"dma_mapping_error", *_ACTIONS})
 
-    def __init__(self, life: Life, place: str, cleaning: frozenset[str], probe: bool) -> None:
+    def __init__(self, life: Life, place: str, cleaning: frozenset[str], probe: bool, through: Iterable[str] = ()) -> None:
+        """`through` are the functions between the one that is walked and the one that maps, both included."""
         self._cleaning, self._probe = cleaning, probe
+        if through:
+            names = sorted({re.escape(name).encode() for name in (*through, *cleaning)})
+            self.words = re.compile(rb"\b(?:" + b"|".join(names) + rb")\s*\(")
         self.leaks: list[_Exit] = []
-        self.kept = 0
         self.unmapped_on_error = False
         self.twice: list[tuple[Site, Trail | None]] = []
         self._site, self._place = life.map, place
@@ -51,7 +55,7 @@ class _Along(Client):
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
         del values
-        if call.start == self._site.call.start and frame.parent is None:
+        if call.start == self._site.call.start and frame.fn.source.path == self._site.fn.source.path:
             after = state.refine(_KEY, _LIVE)
             return State(after.env, Trail(frame.fn, call, "mapped here", None))
         api = DMA_CALLS.get(call.name)
@@ -79,8 +83,11 @@ class _Along(Client):
     def stored(self, frame: Frame, node: int, store: Assign, state: State) -> State:
         del node
         makes = any(part is self._site.call for part in walk(store.parts[1]))
-        if not makes and frame.place(store.parts[0]) == self._place and state.get(_KEY) == _LIVE:
-            return state.forget(lambda key, _: key == _KEY)  # changed after it was mapped: what is unmapped then is another matter
+        if makes and frame.parent is not None:
+            self._place = self.watched = frame.place(store.parts[0]) or self._place
+        place = frame.place(store.parts[0])
+        if not makes and place is not None and below(self._place, place) and state.get(_KEY) is not None:
+            return state.forget(lambda key, _: key == _KEY)  # another handle, or another object that one is kept in
         return state
 
     def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
@@ -96,10 +103,9 @@ class _Along(Client):
         return state
 
     def left(self, frame: Frame, state: State, value: Value) -> None:
-        error = self._is_error(frame, state, value)
+        error = _is_error(frame, value)
         if state.get(_KEY) == _LIVE and state.get(self._place) != ZERO:  # no address is 0 by the driver's own book
-            self.leaks.append(_Exit(error, state.trail, None))
-            self.kept += not error
+            self.leaks.append(_Exit(error, state.trail))
         elif state.get(_KEY) in (_ENDED, _HANDED) and error:
             self.unmapped_on_error = True
 
@@ -108,18 +114,19 @@ class _Along(Client):
         """Whether an error exit has to unmap: another one does, or nobody will after a probe that failed."""
         return self.unmapped_on_error or self._probe
 
-    def _is_error(self, frame: Frame, state: State, value: Value) -> bool:
-        kind = frame.fn.returns
-        if kind.base == "void" and not kind.pointers:
-            return False
-        if isinstance(value, Flags):
-            if value.negative:
-                return True
-            if kind.pointers or kind.base == "bool":
-                return value.exact and not value.on
-            return value.nonzero and not any(name.isdigit() for name in value.on)
-        del state
+
+def _is_error(frame: Frame, value: Value) -> bool:
+    """Whether a function that returns this says that it failed."""
+    kind = frame.fn.returns
+    if not isinstance(value, Flags) or (kind.base == "void" and not kind.pointers):
         return False
+    if value.on & _UNDER_WAY:
+        return False
+    if value.negative:
+        return True
+    if kind.pointers or kind.base == "bool":
+        return value.exact and not value.on
+    return value.nonzero and not any(name.isdigit() for name in value.on)
 
 
 def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
@@ -144,6 +151,48 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
         leak = _leak(client, target, life)
         if leak is not None:
             yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": "an exit after this map skips its unmap"}, life)
+
+
+def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+    """The mappings that a probe() leaves behind when it fails later on: then nothing calls what unmaps them."""
+    for life in pairs.lives:
+        target = _kept_in(life.map)
+        place = Frame(life.map.fn).place(target) if target is not None else None
+        if place is None or "[" in place or not life.unmaps or not life.checks or life.map.fn.macro:
+            continue
+        for chain in _chains(tracer, life.map.fn):
+            fns = (*chain, life.map.fn)
+            cleaning = _cleaning(tracer, life) - {fn.name for fn in fns}
+            if any(_IF.search(fn.source.blanked, fn.start, fn.end) for fn in fns) or _called_back(cleaning, life):
+                continue
+            client = _Along(life, place, cleaning, True, [fn.name for fn in fns])
+            Explorer(tracer.tree, client).explore(chain[0])
+            leak = min((one for one in client.leaks if one.error), key=lambda one: len(list(one.trail or ())), default=None)
+            if leak is not None:
+                what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
+                yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": what}, life)
+                break
+
+
+def _chains(tracer: Tracer, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
+    """The ways from a probe() down to `fn`, which is not part of them, where each function on the way has one caller."""
+    callers = {(one.fn.source.path, one.fn.start): one.fn for one in tracer.stores.callers(fn)[0]}
+    if len(callers) != 1 or not levels:
+        return
+    above = next(iter(callers.values()))
+    if above is fn or above.macro:
+        return
+    if _is_probe(above):
+        yield (above,)
+    else:
+        yield from ((*chain, above) for chain in _chains(tracer, above, levels - 1))
+
+
+def _called_back(names: Iterable[str], life: Life) -> bool:
+    """Whether one of these functions is handed to somebody who calls it when an object dies, whatever probe() returned."""
+    pattern = re.compile(rb"(?:\.\s*release\s*=\s*&?|[(,]\s*&?)(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb")\s*[,)}]")
+    sources = {site.fn.source.path: site.fn.source for site in (life.map, *life.ends)}
+    return bool(list(names)) and any(pattern.search(source.blanked) for source in sources.values())
 
 
 class _Ends(Client):

@@ -164,7 +164,8 @@ def lives(tree: Tree, tracer: Tracer, paths: Collection[str], pages: bool = Fals
             continue
         for key in known:
             acts[key].append(site)
-        if not known and site.api.role == "unmap":
+        # what another interface mapped, skb_frag_dma_map() say, is for the page API's unmaps to end
+        if not known and site.api.role == "unmap" and not (makers and site in paged):
             orphans.append((site, origin))
     for key, linked in _by_state(tracer, maps.values(), ends).items():
         acts[key] += linked

@@ -228,9 +228,13 @@ class Work:
         findings = self._lives(tracer, pairs, attributes, here)
         rules = {rule.id: rule for rule in self.rules}
         asked = {rule.analysis for rule in self.rules}
+        said: set[tuple[str, tuple[str, int]]] = set()
         for found in self._defects(tracer, pairs, attributes, asked, files):
             rule = rules.get(found.rule)
             if rule is not None and (found.site.key[0] in here or tree.module(found.site.key[0]) == tree.module(files[0])):
+                if (found.rule, found.site.key) in said:
+                    continue  # seen from two sides
+                said.add((found.rule, found.site.key))
                 withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
                 findings.append(replace(match.defect(rule, found), rewrite=withheld))
         if "dma-address-stores" in asked:
@@ -249,6 +253,7 @@ class Work:
             yield from defects.mismatches(pairs, attributes, Sizes(tracer))
             yield from defects.synced(pairs, attributes)
             yield from exits.along(tracer, pairs)
+            yield from exits.probes(tracer, pairs)
             yield from exits.twice(tracer, pairs)
         if "p2p" in asked:
             yield from p2p.faults(tracer.tree, files)

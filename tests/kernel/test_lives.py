@@ -53,7 +53,7 @@ def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]
         attributes = Attributes(tracer)
         found = [*defects.wrong_handles(pairs), *defects.mismatches(pairs, attributes, Sizes(tracer)), *defects.unchecked(pairs)]
         found += [*defects.leaked(pairs, tree, tracer.types), *defects.synced(pairs, attributes)]
-        result.append((pairs, [*found, *exits.along(tracer, pairs), *exits.twice(tracer, pairs)]))
+        result.append((pairs, [*found, *exits.along(tracer, pairs), *exits.probes(tracer, pairs), *exits.twice(tracer, pairs)]))
     return result
 
 
