@@ -11,7 +11,7 @@ from analyzer.dma_calls import DMA_CALLS
 from analyzer.paths.constants import Constants
 from analyzer.paths.maptype import asked, carried, page_is, tests_page
 from analyzer.paths.places import Frame, behind, below, enter
-from analyzer.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, worth
+from analyzer.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
 from analyzer.paths.values import (
     MAP_TYPES,
     NEGATIVE,
@@ -152,7 +152,7 @@ class Explorer:
     def _branch(self, frame: Frame, index: int, node: Node, state: State) -> Iterator[tuple[State, Value, Edge]]:
         assert node.expr is not None
         if isinstance(node.expr, Binary) and node.expr.op == ",":
-            state = _stepped(frame, node.expr, state)
+            state = stepped(frame, node.expr, state)
         switch = any(edge.guard is not None and edge.guard.cases for edge in node.edges)
         if switch or len({edge.guard.truth for edge in node.edges if edge.guard is not None}) < 1:
             for after, value in self._value(frame, index, node.expr, state):
@@ -213,7 +213,7 @@ class Explorer:
                     negative = value.negative if isinstance(value, Flags) and self._constants.of(frame, expr.parts[1]) == ZERO else None
                     below_zero = truth is (expr.op == "<")
                     if negative is None and below_zero and self._constants.of(frame, expr.parts[1]) == ZERO:
-                        place = _tested(frame, strip(expr.parts[0]), value)
+                        place = tested(frame, strip(expr.parts[0]), value)
                         result.append(after.refine(place, NEGATIVE) if place is not None else after)
                     elif negative is None or negative is below_zero:
                         result.append(after)
@@ -233,7 +233,7 @@ class Explorer:
             known = worth(after, value)
             if isinstance(known, Flags) and known.truth is not None and known.truth is not truth:
                 continue
-            place = None if isinstance(known, MapType) else _tested(frame, expr, value)
+            place = None if isinstance(known, MapType) else tested(frame, expr, value)
             word = known if isinstance(known, Flags) else UNKNOWN
             told = Flags(word.on, word.off, word.exact, True) if truth else ZERO
             found.append(after.refine(place, told) if place is not None else after)
@@ -268,7 +268,7 @@ class Explorer:
                 if (known == constant_side) is equal:
                     result.append(after)
                 continue
-            place = _tested(frame, left, value) if equal and not isinstance(known, MapType) else None
+            place = tested(frame, left, value) if equal and not isinstance(known, MapType) else None
             result.append(after.refine(place, constant_side) if place is not None else after)
         return result
 
@@ -288,7 +288,7 @@ class Explorer:
                 continue
             if got.exact and bool(got.on) is not truth:
                 continue
-            place = _tested(frame, place_expr, value)
+            place = tested(frame, place_expr, value)
             # one of several flags is set: which one is not told
             told = known if truth and len(mask.on) != 1 else known.told(mask.on, truth)
             kind = self._client.carriers.get(min(mask.on, default="")) if len(mask.on) == 1 else None
@@ -480,23 +480,6 @@ class Explorer:
         if fn not in self._matters:
             self._matters[fn] = self.reaches(fn, self._client.words, 3)
         return self._matters[fn]
-
-
-def _tested(frame: Frame, expr: Expr, value: Value) -> str | None:
-    """The place whose value a condition on `expr` tells about."""
-    if isinstance(value, Same):
-        return value.place
-    while isinstance(expr, Assign):
-        expr = strip(expr.parts[0])
-    if isinstance(expr, Name) and expr.variable < 0:
-        return None
-    return frame.place(expr) if isinstance(expr, Name | Member | Index) or (isinstance(expr, Unary) and expr.op == "*") else None
-
-
-def _stepped(frame: Frame, arguments: Expr, state: State) -> State:
-    """After the head of a loop macro: the variables that it is handed may be others in each round."""
-    names = [place for part in walk(arguments) if isinstance(part, Name) and part.variable >= 0 and (place := frame.place(part))]
-    return state.forget(lambda key, _: any(below(key, place) or behind(key, place) for place in names))
 
 
 def _true(expr: Expr, splits: frozenset[str]) -> Value:

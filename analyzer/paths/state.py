@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from analyzer.paths.places import Frame, behind, below
 from analyzer.paths.values import UNKNOWN, ZERO, Env, Flags, Same, Value
-from analyzer.syntax.expr import Assign, Call, Expr, Member
+from analyzer.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, strip, walk
 from analyzer.syntax.functions import Function
 
 
@@ -113,6 +113,23 @@ def pruned(state: State, prefix: str, live: frozenset[int], watched: str) -> Sta
         return root is not None and key != watched and int(root[1]) not in live
 
     return state.forget(dead)
+
+
+def stepped(frame: Frame, arguments: Expr, state: State) -> State:
+    """After the head of a loop macro: the variables that it is handed may be others in each round."""
+    names = [place for part in walk(arguments) if isinstance(part, Name) and part.variable >= 0 and (place := frame.place(part))]
+    return state.forget(lambda key, _: any(below(key, place) or behind(key, place) for place in names))
+
+
+def tested(frame: Frame, expr: Expr, value: Value) -> str | None:
+    """The place whose value a condition on `expr` tells about."""
+    if isinstance(value, Same):
+        return value.place
+    while isinstance(expr, Assign):
+        expr = strip(expr.parts[0])
+    if isinstance(expr, Name) and expr.variable < 0:
+        return None
+    return frame.place(expr) if isinstance(expr, Name | Member | Index) or (isinstance(expr, Unary) and expr.op == "*") else None
 
 
 def handed_out(frame: Frame, call: Call, state: State) -> State:

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a review says, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from analyzer.rewrite.propose import diff
+from tests.test_cli import run
+from tests.test_review import BEFORE, RIGHT, STOP
+
+
+def _reviewed(folder: Path, after: str, *words: str) -> tuple[int, str]:
+    (folder / "win.c").write_text(BEFORE)
+    (folder / "change.patch").write_text(diff("win.c", BEFORE.encode(), after.encode()))
+    done = run("review", "change.patch", *words, cwd=folder)
+    return done.returncode, done.stdout
+
+
+def test_a_proved_change_is_said_to_be_one(tmp_path: Path) -> None:
+    status, text = _reviewed(tmp_path, RIGHT)
+    assert status == 0
+    assert "dma_map_resource() is now dma_map_phys() in win_start()" in " ".join(text.split())
+    assert "nothing to report" in text
+
+
+def test_a_wrong_change_ends_with_status_one_and_its_counterexample(tmp_path: Path) -> None:
+    status, text = _reviewed(tmp_path, RIGHT.replace(STOP, STOP.replace("DMA_ATTR_MMIO", "0")))
+    assert status == 1
+    assert "refuted" in text
+    assert "before:" in text
+
+
+def test_machines_get_the_verdict_on_each_life(tmp_path: Path) -> None:
+    status, text = _reviewed(tmp_path, RIGHT, "--format", "json")
+    said = json.loads(text)
+    assert status == 0
+    assert [(one["function"], one["before"], one["after"], one["verdict"]["status"]) for one in said["reviewed"]] == [
+        ("win_start", "dma_map_resource", "dma_map_phys", "proved"),
+        ("win_ring", "dma_map_resource", "dma_map_phys", "proved"),
+    ]
