@@ -35,7 +35,8 @@ class Defect:
 _DIRECTIONS = frozenset({"DMA_TO_DEVICE", "DMA_FROM_DEVICE", "DMA_BIDIRECTIONAL", "DMA_NONE"})
 # What takes a number for what it is: registers, byte order, messages.
 _USES = re.compile(
-    r"(?:cpu_to_|__cpu_to_|write|iowrite|__raw_write|out|lower_32|upper_32|regmap_|FIELD_PREP|\w*_dbg|\w*_err|\w*_info|\w*_warn|pr_|WARN)"
+    r"\w*write\w*|\w*(?:wr|out)(?:8|16|32|64|b|w|l|q)|(?:__)?cpu_to_\w+|(?:lower|upper)_32_bits|FIELD_PREP|regmap_\w+"
+    r"|\w*_(?:dbg|err|info|warn)\w*|pr_\w+|WARN\w*"
 )
 
 _NOTHING = Origin((Kind.DMA_ADDR,), False, (), None)
@@ -199,7 +200,7 @@ def _leaves(site: Site, variable: Name) -> bool:
         for part in walk(node.expr) if node.expr is not None else ():
             if isinstance(part, Name) and part.variable == variable.variable and node.kind == "return":
                 return True
-            handed = part.args if isinstance(part, Call) and part.name not in DMA_CALLS and not _USES.match(part.name) else ()
+            handed = part.args if isinstance(part, Call) and part.name not in DMA_CALLS and not _USES.fullmatch(part.name) else ()
             if any(isinstance(e, Name) and e.variable == variable.variable for argument in handed for e in walk(argument)):
                 return True
     return False

@@ -42,7 +42,7 @@ class _Along(Client):
 
     def __init__(self, life: Life, place: str, cleaning: frozenset[str], probe: bool, through: Iterable[str] = ()) -> None:
         """`through` are the functions between the one that is walked and the one that maps, both included."""
-        self._cleaning, self._probe = cleaning, probe
+        self.cleaning, self._probe = cleaning, probe
         if through:
             names = sorted({re.escape(name).encode() for name in (*through, *cleaning)})
             self.words = re.compile(rb"\b(?:" + b"|".join(names) + rb")\s*\(")
@@ -69,7 +69,7 @@ class _Along(Client):
                     self.twice.append((site, state.trail))
                 after = state.refine(_KEY, _ENDED)
                 return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
-        elif call.name in self._cleaning and state.get(_KEY) is not None:
+        elif call.name in self.cleaning and state.get(_KEY) is not None:
             return state.refine(_KEY, _HANDED)
         elif not call.name and self._hands_on(frame, call):
             return state.forget(lambda key, _: key == _KEY)
@@ -95,7 +95,7 @@ class _Along(Client):
             action = strip(call.args[1]) if len(call.args) > 1 else None
             if not truth:
                 return state.forget(lambda key, _: key == _KEY)  # whatever is done with it is the action's affair
-            if not isinstance(action, Name) or action.text not in self._cleaning:
+            if not isinstance(action, Name) or action.text not in self.cleaning:
                 return state
             return state.refine(_KEY, _ENDED if call.name.endswith("_or_reset") else _LIVE)
         if call.name == "dma_mapping_error" and len(call.args) == 2 and frame.place(call.args[1]) == self._place:
@@ -139,6 +139,7 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
         if _IF.search(life.map.fn.source.blanked, life.map.fn.start, life.map.fn.end):
             continue  # which arms of two #if go together is not known
         client = _Along(life, place, _cleaning(tracer, life), _is_probe(life.map.fn))
+        ended = {end.key for end in life.ends}
         explorer = Explorer(tracer.tree, client)
         explorer.explore(life.map.fn)
         if not explorer.complete:
@@ -148,7 +149,11 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
             yield Defect(
                 "unmap-wrong-handle", site, origin, {"what": f"the address that was unmapped before; mapped at {where(life.map)}"}, life
             )
-        leak = _leak(client, target, life)
+        looping = any(
+            (call.name in client.cleaning or Site(life.map.fn, node, call, life.map.api).key in ended) and _in_loop(life.map.fn, node)
+            for node, call in life.map.fn.calls
+        )
+        leak = _leak(client, target, life) if not looping else None
         if leak is not None:
             yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": "an exit after this map skips its unmap"}, life)
 
@@ -165,6 +170,8 @@ def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
             cleaning = _cleaning(tracer, life) - {fn.name for fn in fns}
             if any(_IF.search(fn.source.blanked, fn.start, fn.end) for fn in fns) or _called_back(cleaning, life):
                 continue
+            if any(call.name in cleaning and _in_loop(fn, node) for fn in fns for node, call in fn.calls):
+                continue  # that the loop runs at all, no path tells
             client = _Along(life, place, cleaning, True, [fn.name for fn in fns])
             Explorer(tracer.tree, client).explore(chain[0])
             leak = min((one for one in client.leaks if one.error), key=lambda one: len(list(one.trail or ())), default=None)
@@ -172,6 +179,20 @@ def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
                 what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
                 yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": what}, life)
                 break
+
+
+def _in_loop(fn: Function, node: int) -> bool:
+    """Whether what stands at `node` may be run again."""
+    seen: set[int] = set()
+    queue = [edge.to for edge in fn.nodes[node].edges]
+    while queue:
+        at = queue.pop()
+        if at == node:
+            return True
+        if at not in seen:
+            seen.add(at)
+            queue += [edge.to for edge in fn.nodes[at].edges]
+    return False
 
 
 def _chains(tracer: Tracer, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:

@@ -19,6 +19,10 @@ _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.MU
 _OPENS = re.compile(rb"\s*(?:__\w+\s*)*\{")
 
 
+_UNINDENTED = re.compile(rb"^[^ \t\n#/*][^\n(]*\([^\n]*", re.MULTILINE)
+_BEFORE_PARENTHESIS = re.compile(rb"(\w+)\s*\(")
+
+
 def may_define_struct(data: bytes, tag: bytes) -> bool:
     """Whether `struct tag {` or `union tag {` stands in `data`: what most files that mention a struct have not."""
     for word in (b"struct ", b"union "):
@@ -30,14 +34,9 @@ def may_define_struct(data: bytes, tag: bytes) -> bool:
     return False
 
 
-def may_define_function(data: bytes, name: bytes) -> bool:
-    """Whether `name` stands on a line that is not indented, as in a definition and never in a call."""
-    at = data.find(name)
-    while at >= 0:
-        if data[data.rfind(b"\n", 0, at) + 1] not in b" \t#/*":
-            return True
-        at = data.find(name, at + len(name))
-    return False
+def may_define_functions(data: bytes) -> set[bytes]:
+    """The names before an opening parenthesis on lines that are not indented, as in a definition and never in a call."""
+    return {name for line in _UNINDENTED.findall(data) for name in _BEFORE_PARENTHESIS.findall(line)}
 
 
 class Unit:

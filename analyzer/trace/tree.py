@@ -13,7 +13,7 @@ from analyzer.errors import SourceError
 from analyzer.syntax.functions import CType, Function
 from analyzer.syntax.items import Item
 from analyzer.syntax.source import Source, read
-from analyzer.syntax.unit import Unit, may_define_function, may_define_struct
+from analyzer.syntax.unit import Unit, may_define_functions, may_define_struct
 
 # Generated register headers; nothing that an address is traced through is defined there.
 _LARGEST = 2_000_000
@@ -56,6 +56,7 @@ class Tree:
         self._module = cache(self._module_uncached)
         self._struct = cache(self._struct_uncached)
         self._find_functions = cache(self._find_functions_uncached)
+        self._definers = cache(self._definers_uncached)
         self.opened = 0
 
     # files
@@ -274,9 +275,7 @@ class Tree:
                 return macros
         folder = self.module(path)
         while self.is_driver_folder(folder):
-            for other in self.search(name, folder):
-                if not other.endswith(".c") or not may_define_function(self._bytes(other), needle):
-                    continue
+            for other in self._definers(folder).get(needle, ()):
                 candidate = self.unit(other)
                 if candidate is None:
                     continue
@@ -289,6 +288,15 @@ class Tree:
             if folder in _MANY_MODULES or folder.count("/") < 1 or sum(1 for _ in self.below(folder, 700)) >= 700:
                 break
         return ()
+
+    def _definers_uncached(self, folder: str) -> dict[bytes, tuple[str, ...]]:
+        """The .c files below `folder` that may define a function, by its name: most names that are asked for are nobody's there."""
+        found: dict[bytes, list[str]] = {}
+        for path in self.below(folder, 4000):
+            if path.endswith(".c"):
+                for name in may_define_functions(self._bytes(path)):
+                    found.setdefault(name, []).append(path)
+        return {name: tuple(paths) for name, paths in found.items()}
 
     def macros(self, name: str, unit: Unit) -> tuple[Function, ...]:
         """The object-like or function-like #defines of `name` that `unit` sees."""
