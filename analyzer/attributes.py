@@ -11,7 +11,7 @@ from analyzer.paths.explore import Explorer
 from analyzer.paths.places import Frame
 from analyzer.paths.state import Client, State
 from analyzer.paths.values import UNKNOWN, ZERO, Flags, Same, Value
-from analyzer.syntax.expr import Call, Expr, Member, Name, walk
+from analyzer.syntax.expr import Binary, Call, Constant, Expr, Member, Name, strip
 from analyzer.syntax.functions import Function
 from analyzer.trace.tree import Tree
 from analyzer.trace.types import Types
@@ -88,8 +88,8 @@ class Attributes:
         argument = site.argument("attrs")
         if argument is None:
             return frozenset({frozenset(implied)})
-        names = {part.text for part in walk(argument) if isinstance(part, Name)}
-        if all(name.startswith("DMA_ATTR_") for name in names):
+        names = _written(argument)
+        if names is not None:
             return frozenset({frozenset(names | implied)})
         found = self._collected(site.fn, site)
         if not _known(found):
@@ -143,6 +143,20 @@ class Attributes:
         client = _Stored(value)
         Explorer(self._tree, client).explore(fn)
         return client.found or {UNKNOWN}
+
+
+def _written(expr: Expr) -> frozenset[str] | None:
+    """The attributes that an expression spells out, None if it is anything but 0 and names with | between them."""
+    expr = strip(expr)
+    match expr:
+        case Constant(text=text) if text.rstrip("uUlL") == "0":
+            return frozenset()
+        case Name(text=text, variable=-1) if text.startswith("DMA_ATTR_"):
+            return frozenset({text})
+        case Binary(op="|"):
+            both = [_written(part) for part in expr.parts]
+            return None if both[0] is None or both[1] is None else both[0] | both[1]
+    return None
 
 
 def _known(found: set[Flags]) -> bool:

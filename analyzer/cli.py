@@ -142,12 +142,14 @@ def review(
     sources: Sources = None,
 ) -> None:
     """Judge a patch or commit that somebody else wrote, without touching the tree."""
-    from analyzer import pipeline, rules
+    from analyzer import git, pipeline, rules
     from analyzer import review as judge
     from analyzer.findings import Level
     from analyzer.report import json, terminal, text
 
-    root = (_folder(tree) or pipeline.find_tree((Path(),))).resolve()
+    # a patch names files from the top of its repository
+    found = pipeline.find_tree((Path(),))
+    root = (_folder(tree) or (found if (found / "MAINTAINERS").is_file() else git.root(found) or found)).resolve()
     options = pipeline.Options(
         paths=(root,), rules=rules.select(rules.load(), _split(select), _split(ignore)), knowledge=_knowledge(sources),
         tree=root, target=_target(target), level=Level(level), version=__version__,

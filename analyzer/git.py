@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
@@ -110,7 +111,14 @@ def patches(text: bytes) -> list[bytes]:
         for mail in sorted((folder / "mails").iterdir())[:count]:
             run(folder, "mailinfo", "--quoted-cr=nowarn", "message", "patch", data=mail.read_bytes(), alone=True)
             result.append((folder / "patch").read_bytes())
-    return [one for one in result if b"\n@@ " in one or one.startswith(b"@@ ")]
+    return [one for one in result if re.search(rb"^(?:@@ |diff --git )", one, re.MULTILINE)]
+
+
+def _named(listed: bytes) -> list[str]:
+    """The files that `git apply --numstat -z` lists, of a renamed one both names."""
+    # a rename has no name behind its counts, but two entries of their own
+    names = [entry.split(b"\t", 2)[2] if entry.count(b"\t") >= 2 else entry for entry in listed.split(b"\0")]
+    return [name.decode("utf-8", "surrogateescape") for name in names if name]
 
 
 def apply(texts: Iterable[bytes], read: Callable[[str], bytes | None]) -> dict[str, tuple[bytes | None, bytes | None]]:
@@ -123,10 +131,8 @@ def apply(texts: Iterable[bytes], read: Callable[[str], bytes | None]) -> dict[s
     with tempfile.TemporaryDirectory(prefix="dmamigrate-") as name:
         folder = Path(name).resolve()
         for text in texts:
-            listed = run(folder, "apply", "--numstat", "-z", "-p1", data=text, alone=True).split(b"\0")
-            paths = [entry.split(b"\t", 2)[2].decode("utf-8", "surrogateescape") for entry in listed if entry.count(b"\t") >= 2]
-            for path in paths:
-                if path and path not in result:
+            for path in _named(run(folder, "apply", "--numstat", "-z", "-p1", data=text, alone=True)):
+                if path not in result:
                     before = read(path)
                     result[path] = before, before
                     if before is not None:

@@ -303,6 +303,9 @@ class Work:
         refusal = licence.refusal(tree, finding.span.path)
         if refusal is not None:
             return replace(finding, rewrite=Rewrite("withheld", refusal))
+        unit = tree.unit(finding.span.path)
+        if unit is not None and any(macro.source.path != "include/linux/dma-mapping.h" for macro in tree.macros(finding.callee, unit)):
+            return replace(finding, rewrite=Rewrite("withheld", f"the driver has a {finding.callee}() of its own"))
         rewrite = propose(life, _sharing(life, lives), rule.templates, orphan)
         if rewrite.status != "proposed":
             return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from analyzer.attributes import Attributes
 from analyzer.defects import Defect
 from analyzer.dma_calls import DMA_CALLS, MMIO
 from analyzer.errors import UsageError
-from analyzer.findings import Finding, Judged, Kind, Origin, Report, Verdict
+from analyzer.findings import Finding, Judged, Kind, Level, Origin, Report, Verdict
 from analyzer.lifecycle import Life, Site, span
+from analyzer.meaning import meaning
 from analyzer.model import dma_api
 from analyzer.model.refine import LifeCalls, compare, memory_of
 from analyzer.model.states import relevant
@@ -29,6 +30,7 @@ from analyzer.trace.walk import Tracer
 RULE = "rewrite-refuted"
 # What a change of the API's calls may leave in a file without having touched it.
 _MISSED = "map-resource-"
+_MIGRATING = frozenset({"resource", "phys"})
 
 _NOTHING = Origin((Kind.DMA_ADDR,), False, (), None)
 
@@ -42,17 +44,28 @@ def changed_files(what: str, root: Path, stdin: Callable[[], bytes]) -> Files:
     Raises UsageError for what is none of these, and for a patch that does not apply to the tree.
     """
     file = Path(what)
-    if what == "-" or file.is_file():
-        text = stdin() if what == "-" else file.read_bytes()
-        found = git.apply(git.patches(text), lambda path: (root / path).read_bytes() if (root / path).is_file() else None)
+    if what == "-" or (file.exists() and not file.is_dir()):
+        found = _applied(stdin() if what == "-" else file.read_bytes(), root)
+        if not found:
+            raise UsageError(f"{what}: changes no file; give a patch as git format-patch writes it")
     elif git.root(root) is None:
         raise UsageError(f"{what}: no such file; name a patch, or a commit of a tree that is under git")
     else:
         before, after = git.commits(root, what)
         found = {path: (git.content(root, before, path), git.content(root, after, path)) for path in git.changed(root, before, after)}
-    if not found:
-        raise UsageError(f"{what}: changes no file; give a patch as git format-patch writes it")
     return found
+
+
+def _applied(text: bytes, root: Path) -> Files:
+    def read(path: str) -> bytes | None:
+        return (root / path).read_bytes() if (root / path).is_file() else None
+
+    try:
+        return git.apply(git.patches(text), read)
+    except UsageError:
+        if b"\r\n" not in text:
+            raise
+        return git.apply(git.patches(text.replace(b"\r\n", b"\n")), read)  # the mail's line ends, not the files'
 
 
 def review(options: Options, files: Files) -> Report:
@@ -124,10 +137,28 @@ def _new(before: Iterable[Finding], after: Iterable[Finding]) -> Iterator[Findin
             yield finding
 
 
-def _ordinal(site: Site, role: str) -> Call:
-    """A call by its file, its function, and which of those in this role it is there, from 0."""
-    order = [call.start for _, call in site.fn.calls if (api := DMA_CALLS.get(call.name)) is not None and api.role == role]
+def _ordinal(site: Site, families: Set[str] = frozenset()) -> Call:
+    """A call by its file, its function, and which of those in its role, and of `families` if given, it is there, from 0."""
+    apis = [(call.start, DMA_CALLS[call.name]) for _, call in site.fn.calls if call.name in DMA_CALLS]
+    order = [start for start, api in apis if api.role == site.api.role and (not families or api.family in families)]
     return site.fn.source.path, site.fn.name, order.index(site.call.start)
+
+
+def _partners(before: Iterable[Life], after: Iterable[Life]) -> Iterator[tuple[Life, Life]]:
+    """Each old life with the one that stands in its place: where as many device mappings are made, those are counted alone."""
+    old, new = list(before), list(after)
+    anywhere = {_ordinal(life.map): life for life in new}
+    alone = {_ordinal(life.map, _MIGRATING): life for life in new if life.map.api.family in _MIGRATING}
+
+    def count(lives: list[Life], of: Life) -> int:
+        place = of.map.fn.source.path, of.map.fn.name
+        return sum((one.map.fn.source.path, one.map.fn.name) == place and one.map.api.family in _MIGRATING for one in lives)
+
+    for life in old:
+        own = life.map.api.family in _MIGRATING and count(old, life) == count(new, life)
+        found = alone.get(_ordinal(life.map, _MIGRATING)) if own else anywhere.get(_ordinal(life.map))
+        if found is not None:
+            yield life, found
 
 
 def _text(site: Site) -> str:
@@ -138,36 +169,38 @@ def _changed_lives(
     before: _State, after: _State, files: set[str], target: str, rule: Rule | None
 ) -> Iterator[tuple[Judged, list[Finding]]]:
     """The lives that are not the same calls any more, and what is wrong with what they became."""
-    now = {_ordinal(life.map, "map"): life for life in after.lives.lives}
-    for old in before.lives.lives:
-        new = now.get(_ordinal(old.map, "map"))
-        if new is None or not {site.fn.source.path for site in (old.map, *old.ends)} & files:
+    for old, new in _partners(before.lives.lives, after.lives.lives):
+        if not {site.fn.source.path for site in (old.map, *old.ends)} & files:
             continue
         if _text(old.map) == _text(new.map) and sorted(map(_text, old.ends)) == sorted(map(_text, new.ends)):
             continue
-        if old.map.api.family not in ("resource", "phys") and new.map.api.family not in ("resource", "phys"):
+        if old.map.api.family not in _MIGRATING and new.map.api.family not in _MIGRATING:
             continue
         verdict, at = _verdict(before, old, after, new, target)
         place = span(new.map.fn.source, new.map.call.parts[0].start, new.map.call.parts[0].end)
         one = Judged(place, new.map.fn.name, old.map.call.name, new.map.call.name, verdict)
-        yield one, [_refuted(rule, verdict, at, new)] if verdict.status == "refuted" and rule is not None else []
+        yield one, [_doubted(rule, verdict, at, new)] if verdict.status != "proved" and rule is not None else []
 
 
-def _refuted(rule: Rule, verdict: Verdict, site: Site, life: Life) -> Finding:
-    found = match.defect(rule, Defect(RULE, site, _NOTHING, {"why": verdict.reason or ""}, life))
-    return replace(found, verdict=verdict)
+def _doubted(rule: Rule, verdict: Verdict, site: Site, life: Life) -> Finding:
+    """A change that is refuted, or one that nobody but a person can judge."""
+    sure = verdict.status == "refuted"
+    why = f"this change is no migration: {verdict.reason}" if sure else f"whether this change is a migration is not told: {verdict.reason}"
+    found = match.defect(rule, Defect(RULE, site, _NOTHING, {"why": why}, life))
+    return replace(found, verdict=verdict, level=rule.level if sure else Level.WARNING)
 
 
 def _verdict(before: _State, old: Life, after: _State, new: Life, target: str) -> tuple[Verdict, Site]:
     """What the model says of `new` in the place of `old`, and the call that decides it."""
-    gone = _gone(old, new)
+    gone = _gone(after, old, new)
     if gone:
         return Verdict("refuted", reason=gone), new.map
     for was, now in _twins(old, new):
-        for role, name in (("size", "size"), ("dir", "direction")):
-            texts = was.text(role), now.text(role)
-            if was.call.name != now.call.name and texts[0] != texts[1]:
-                return Verdict("refuted", reason=f"the {name} was {texts[0]} and is {texts[1]}"), now
+        for name, first, second in _arguments(was, now):
+            if first != second:
+                sure = name in ("size", "direction") and first.lstrip("DMA_").isalnum() and second.lstrip("DMA_").isalnum()
+                status = "refuted" if sure and "parameter" not in first + second and "local" not in first + second else "unknown"
+                return Verdict(status, reason=f"the {name} was {first} and is {second}"), now
     argument = old.map.argument("phys") or old.map.argument("ptr") or old.map.argument("page")
     origin = before.tracer.origin(old.map.fn, old.map.node, argument) if argument is not None else None
     kinds = tuple(kind for kind in origin.kinds if kind is not Kind.DMA_ADDR) if origin is not None else ()
@@ -181,22 +214,71 @@ def _verdict(before: _State, old: Life, after: _State, new: Life, target: str) -
         total, equal, refined = total + result.states, equal + result.equal, refined + result.refined
         if result.reasons:
             return Verdict("refuted", total, equal, refined, result.counterexample, result.reasons[0]), end or new.map
+    fewer = _fewer(old, new)
+    if fewer:
+        return Verdict("unknown", total, equal, refined, None, fewer), new.map
     return Verdict("proved", total, equal, refined), new.map
 
 
-def _gone(old: Life, new: Life) -> str:
-    """Which unmap of the old life the new one has no more, "" if none."""
+def _gone(after: _State, old: Life, new: Life) -> str:
+    """Which unmap of the old life the new one has no more, "" if none: it may have moved into a function that is called there."""
     held = {(site.fn.source.path, site.fn.name) for site in new.ends}
+    names = {site.fn.name for site in new.ends}
     for site in old.ends:
-        if (site.fn.source.path, site.fn.name) not in held:
+        place = site.fn.source.path, site.fn.name
+        if place not in held and not _calls_any(after, place, names, 3):
             return f"{site.call.name}() in {site.fn.name}() ended this mapping, and nothing does there any more"
     return ""
 
 
+def _calls_any(state: _State, place: tuple[str, str], names: set[str], levels: int) -> bool:
+    unit = state.tracer.tree.unit(place[0])
+    for fn in unit.functions(place[1]) if unit is not None and levels else ():
+        called = {call.name for _, call in fn.calls if call.name}
+        if called & names or any(_calls_any(state, (place[0], name), names, levels - 1) for name in sorted(called)):
+            return True
+    return False
+
+
+def _fewer(old: Life, new: Life) -> str:
+    """Which function unmaps less often than it did, "" if none does; two exits may have become one."""
+    count = Counter((site.fn.source.path, site.fn.name) for site in new.ends)
+    for place, before in Counter((site.fn.source.path, site.fn.name) for site in old.ends).items():
+        if 0 < count[place] < before:
+            return (
+                f"{place[1]}() unmapped in {before} places and does so in {count[place]}; no path is told to be without one, or to be with"
+            )
+    return ""
+
+
+def _arguments(was: Site, now: Site) -> Iterator[tuple[str, str, str]]:
+    """What two calls in the same place are given, by name, as values that can be compared."""
+
+    def of(site: Site, role: str) -> str | None:
+        argument = site.argument(role)
+        return meaning(site.fn, site.node, argument) if argument is not None else None
+
+    for name, role in (("device", "dev"), ("size", "size"), ("direction", "dir")):
+        first, second = of(was, role), of(now, role)
+        if first is not None and second is not None:
+            yield name, first, second
+    address = of(now, "phys")
+    if address is None:
+        return
+    pointer, page, offset = of(was, "ptr"), of(was, "page"), of(was, "offset") or "0"
+    if pointer is not None and address not in (f"virt_to_phys({pointer})", f"__pa({pointer})"):
+        yield "address", f"virt_to_phys({pointer})", address
+    elif page is not None:
+        start = f"page_to_phys({page})"
+        yield "address", start if offset == "0" else f"({' + '.join(sorted((start, offset)))})", address
+    elif (first := of(was, "phys")) is not None:
+        yield "address", first, address
+
+
 def _twins(old: Life, new: Life) -> Iterable[tuple[Site, Site]]:
     """The calls of both lives that stand in the same place."""
-    now = {_ordinal(site, "unmap"): site for site in new.ends}
-    return [(old.map, new.map), *((site, now[at]) for site in old.ends if (at := _ordinal(site, "unmap")) in now)]
+    now = {_ordinal(site): site for site in new.ends}
+    return [(old.map, new.map), *((site, now[at]) for site in old.ends if (at := _ordinal(site)) in now)]
 
 
 def _calls(state: _State, life: Life, end: Site | None) -> LifeCalls | None:

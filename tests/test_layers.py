@@ -23,7 +23,7 @@ FLOORS = (
     ("analyzer.paths.values", "analyzer.paths.places", "analyzer.paths.constants", "analyzer.paths.state",
      "analyzer.paths.maptype", "analyzer.paths.explore", "analyzer.paths.steps"),
     ("analyzer.lifecycle", "analyzer.attributes", "analyzer.sizes", "analyzer.defects", "analyzer.exits", "analyzer.p2p",
-     "analyzer.page_api", "analyzer.exported", "analyzer.match"),
+     "analyzer.page_api", "analyzer.exported", "analyzer.meaning", "analyzer.match"),
     ("analyzer.rewrite.layout", "analyzer.rewrite.propose", "analyzer.rewrite.licence", "analyzer.rewrite.compat"),
     ("analyzer.model.versions", "analyzer.model.states", "analyzer.model.machine", "analyzer.model.direct", "analyzer.model.iommu",
      "analyzer.model.dma_api", "analyzer.model.refine", "analyzer.model.prove", "analyzer.model.show", "analyzer.model.conform"),

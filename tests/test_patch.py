@@ -309,3 +309,46 @@ def test_what_compat_leaves_is_not_found_again(repository: Callable[..., Path]) 
     run("patch", ".", "--in-place", "--compat", cwd=folder)
     assert b"#ifndef DMA_ATTR_MMIO" in (folder / "win.c").read_bytes()
     assert run("scan", ".", cwd=folder).returncode == 0
+
+
+def test_a_header_that_is_there_is_not_overwritten(repository: Callable[..., Path]) -> None:
+    other = DRIVER.replace("win", "pane")
+    makefile = b"obj-m += win.o\nwin-y := a.o b.o\n"
+    folder = repository({"a.c": DRIVER.encode(), "b.c": other.encode(), "Makefile": makefile, "dma_map_phys_compat.h": b"int ours;\n"})
+    done = run("patch", ".", "--in-place", "--compat", "--split", "subsystem", cwd=folder)
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
+    assert (folder / "dma_map_phys_compat.h").read_text() == "int ours;\n"
+    assert (folder / "a.c").read_text() == DRIVER
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param("/*\n#include <linux/late.h>\n*/\n", id="an include in a comment"),
+        pytest.param("#include <trace/late.h>\n", id="an include behind the calls"),
+    ],
+)
+def test_helpers_stand_before_the_calls(more: str) -> None:
+    text = _helped({"win.c": MIGRATED + more.encode()})["win.c"].decode()
+    assert text.index("#include <linux/pci.h>") < text.index("#ifndef DMA_ATTR_MMIO\n") < text.index("struct win {")
+
+
+def test_a_driver_below_the_top_of_its_repository_gets_paths_from_there(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({"drivers/win/win.c": DRIVER.encode()})
+    done = run("patch", ".", "-o", tmp_path / "out", cwd=folder / "drivers/win")
+    assert done.returncode == 0
+    git(folder, "am", "-q", *map(str, (tmp_path / "out").iterdir()))
+    assert MAPS in (folder / "drivers/win/win.c").read_bytes()
+
+
+def test_what_is_not_committed_is_told(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({"win.c": DRIVER.encode()})
+    (folder / "win.c").write_text(DRIVER + "/* later */\n")
+    assert "win.c: has changes that are not committed" in run("patch", ".", "-o", tmp_path / "out", cwd=folder).stderr
+
+
+def test_a_stand_in_of_the_driver_s_own_is_left_alone(scan_text: Callable[[str], Report]) -> None:
+    own = "#define dma_map_resource(d, p, s, r, a) win_map(d, p, s, r, a)\n"
+    report = scan_text(DRIVER.replace("struct win {", f"{own}struct win {{"))
+    assert {finding.rewrite.status for finding in report.findings} <= {"withheld", "none"}

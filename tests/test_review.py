@@ -128,6 +128,27 @@ WRONG = [
     pytest.param(_with("\treturn dma_mapping_error(w->dev, w->bell);", "\treturn 0;"), "mapping-not-checked", "win_ring",
                  id="the check lost"),
     pytest.param(_with(STOP, "}"), "rewrite-refuted", "win_start", id="the unmap lost"),
+    pytest.param(_with("pci_resource_start(w->pdev, 2)", "pci_resource_start(w->pdev, 4)"), "rewrite-refuted", "win_start",
+                 id="another BAR"),
+    pytest.param(_with(MAP, MAP.replace("w->dev", "&w->pdev->dev")), "rewrite-refuted", "win_start", id="another device"),
+    pytest.param(RIGHT.replace("DMA_BIDIRECTIONAL, DMA_ATTR_MMIO", "DMA_BIDIRECTIONAL, DMA_ATTR_MMIO & DMA_ATTR_NO_WARN"),
+                 "phys-missing-mmio", "win_start", id="a flag that is masked away"),
+]  # fmt: skip
+
+
+HELPER = "static void win_end(struct win *w)\n{\n\t%s\n}\n\nvoid win_stop("
+UNMAP = "dma_unmap_phys(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL, DMA_ATTR_MMIO);"
+SAME = [
+    pytest.param(RIGHT, id="nothing else"),
+    pytest.param(RIGHT.replace("SZ_64K", "0x10000"), id="the size by its value"),
+    pytest.param(_with(MAP, MAP.replace("bar,", "pci_resource_start(w->pdev, 2),")), id="a local written out"),
+    pytest.param(RIGHT.replace("void win_stop(struct win *w)", "void win_stop(struct win *win)").replace(
+        STOP, STOP.replace("w->", "win->")), id="a parameter renamed"),
+    pytest.param(_with(STOP, "\twin_end(w);\n}").replace("void win_stop(", HELPER % UNMAP),
+                 id="the unmap moved into a helper"),
+    pytest.param(_with("\tint ret;\n", "\tdma_addr_t d = dma_map_single(w->dev, w->buf, 8, DMA_TO_DEVICE);\n\tint ret;\n"
+                       "\n\tif (dma_mapping_error(w->dev, d))\n\t\treturn -EIO;\n\tdma_unmap_single(w->dev, d, 8, DMA_TO_DEVICE);\n"),
+                 id="another mapping put before it"),
 ]  # fmt: skip
 
 
@@ -143,8 +164,9 @@ def reviewed(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]
     return run
 
 
-def test_the_right_migration_passes(reviewed: Callable[..., Report]) -> None:
-    report = reviewed(RIGHT)
+@pytest.mark.parametrize("after", SAME)
+def test_the_right_migration_passes(reviewed: Callable[..., Report], after: str) -> None:
+    report = reviewed(after)
     assert report.findings == ()
     assert [(one.function, one.verdict.status) for one in report.judged] == [("win_start", "proved"), ("win_ring", "proved")]
 

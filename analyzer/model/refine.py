@@ -218,7 +218,7 @@ def memory_of(kinds: Iterable[Kind]) -> tuple[str, ...]:
 def attribute_sets(text: str) -> tuple[frozenset[str], ...]:
     """The attribute sets that an argument may hold: what is written, or every set that can matter where it is computed."""
     words = re.findall(r"\w+", text)
-    if re.fullmatch(r"[\w\s|()]*", text) and all(word.startswith("DMA_ATTR_") or word == "0" for word in words):
+    if re.fullmatch(r"[\w\s|()]*", text) and "||" not in text and all(word.startswith("DMA_ATTR_") or word == "0" for word in words):
         return (frozenset(word for word in words if word in READ_ATTRS),)
     return tuple(frozenset(extra) for extra in ((), (SKIP_CPU_SYNC,), (MMIO,), (SKIP_CPU_SYNC, MMIO)))
 

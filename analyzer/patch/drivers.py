@@ -107,7 +107,7 @@ def driver(root: Path, path: str) -> str:
 def subsystem(root: Path, path: str) -> str:
     """The widest section of MAINTAINERS that is about `path` and not about everything, else its first two folders."""
     found = [title for title, pattern in sections(root, path) if pattern.endswith("/") and pattern.count("/") > 1]
-    return found[-1] if found else "/".join(path.split("/")[:2])
+    return found[-1] if found else "/".join(path.split("/")[:-1][:2])
 
 
 GROUPING: dict[str, Callable[[Path, str], str]] = {"driver": driver, "subsystem": subsystem, "file": lambda _, path: path}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from analyzer import git
 from analyzer.errors import UsageError
-from analyzer.findings import Report
+from analyzer.findings import Finding, Report
 from analyzer.patch import build, drivers, files, message
 from analyzer.patch.change import Change, FileChange, change, together, wanted
 from analyzer.patch.series import Patch, Series
@@ -45,7 +45,8 @@ class Made:
 def changes(report: Report, wishes: Wishes) -> Made:
     """One change for each driver. Raises UsageError if a file is not what was scanned, or cannot be built at all."""
     root = Path(report.root)
-    findings = wanted(report.findings, wishes.unproved)
+    found = wanted(report.findings, wishes.unproved)
+    findings = [f for f in found if not any(edit.path.startswith("/") for edit in f.rewrite.edits)]
 
     def read(path: str) -> bytes:
         try:
@@ -56,18 +57,30 @@ def changes(report: Report, wishes: Wishes) -> Made:
     made = [change(findings, group, read) for group in drivers.groups(root, wishes.by, together(findings))]
     if wishes.compat:
         template = (wishes.rules / "dma_map_phys_compat.h").read_text("utf-8")
-        made = [_with_helpers(one, template) for one in made]
+        made = [_with_helpers(root, one, template) for one in made]
     left = [f for f in report.findings if f.rewrite.status != "none" and f not in findings]
-    said = [f"{f.span.path}:{f.span.line}: left alone: {f.rewrite.reason or f.verdict.reason}" for f in left]
+    said = [f"{f.span.path}:{f.span.line}: left alone: {_why(f)}" for f in left]
+    dirty = git.dirty(root, sorted({file.path for one in made for file in one.files if file.before})) if made else []
+    said += [f"{path}: has changes that are not committed; the patch is made on top of them" for path in dirty]
     if wishes.build is not None and made:
         made, built = _built(made, wishes.build, wishes.jobs)
         said += built
     return Made(tuple(made), tuple(dict.fromkeys(said)))
 
 
-def _with_helpers(one: Change, template: str) -> Change:
+def _why(finding: Finding) -> str:
+    """Why a finding's rewrite is not written."""
+    return finding.rewrite.reason or finding.verdict.reason or "the file is not in the tree"
+
+
+def _with_helpers(root: Path, one: Change, template: str) -> Change:
     before = {file.path: file.before for file in one.files}
     after = compat.add({file.path: file.after for file in one.files}, template)
+    for path in sorted(after.keys() - before.keys()):
+        if (root / path).exists():
+            if (root / path).read_bytes() != after[path]:
+                raise UsageError(f"{path}: is there already and says something else; move it, or leave out --compat")
+            del after[path]
     return replace(one, files=tuple(FileChange(path, before.get(path, b""), after[path]) for path in sorted(after)))
 
 
@@ -107,12 +120,16 @@ def series(report: Report, made: Made, wishes: Wishes) -> Series:
         if wishes.signoff:
             raise
         author = ("Your Name", "you@example.com")
+    top = git.root(root) if known else None
+    within = root.relative_to(top.resolve()).as_posix() if top is not None and root.is_relative_to(top.resolve()) else "."
     patches = []
     for one in made.changes:
         paths = [file.path for file in one.files if file.before]
         prefix = drivers.prefix(root, wishes.rules, paths, lambda some: git.subjects(root, some) if known else [])
         to, cc = _recipients(root, paths) if wishes.recipients else ((), ())
-        patches.append(Patch(message.subject(prefix, one), message.body(one, report.target), one, to, cc))
+        # git am takes paths from the top of the repository
+        moved = one if within == "." else replace(one, files=tuple(replace(f, path=f"{within}/{f.path}") for f in one.files))
+        patches.append(Patch(message.subject(prefix, one), message.body(one, report.target), moved, to, cc))
     return Series(
         tuple(_told_apart(patches)), author, datetime.now(UTC), f"dmamigrate {report.version}", git.head(root) if known else None,
         author if wishes.signoff else None, wishes.cover, f"Linux {report.tree_version}" if report.tree_version else "",

@@ -6,9 +6,11 @@ from __future__ import annotations
 import re
 
 from analyzer.errors import UsageError
+from analyzer.syntax.source import blank
 
 _HEADER = "dma_map_phys_compat.h"
 _INCLUDE = re.compile(rb'[ \t]*#[ \t]*include[ \t]*[<"]')
+_CALL = re.compile(rb"\bdma_(?:un)?map_phys\s*\(")
 _OPENS = re.compile(rb"[ \t]*#[ \t]*if")
 _CLOSES = re.compile(rb"[ \t]*#[ \t]*endif")
 _BY_VERSION = re.compile(rb"^[ \t]*#[ \t]*(?:el)?if\b[^\n]*\bLINUX_VERSION_CODE\b", re.MULTILINE)
@@ -50,10 +52,12 @@ def add(files: dict[str, bytes], template: str) -> dict[str, bytes]:
 
 
 def _behind_includes(path: str, data: bytes, text: str) -> bytes:
-    """`data` with `text` behind the last #include that no more conditions guard than the first."""
+    """`data` with `text` behind the last #include above the first call that no more conditions guard than the first."""
+    plain = blank(data)  # neither comments nor strings hold directives
+    call = _CALL.search(plain)
     depth = at = 0
     found: list[tuple[int, int]] = []
-    for line in data.splitlines(keepends=True):
+    for line in plain[: call.start() if call is not None else None].splitlines(keepends=True):
         at += len(line)
         if _OPENS.match(line):
             depth += 1
