@@ -105,7 +105,11 @@ def _roots(tree: Tree, unit: Unit) -> list[Function]:
         roots |= {at: fn for at, fn in asking.items() if explorer.reaches(fn, _MAPS)}
     # a static function is walked where it is called: there more is known
     called = {call.name for fn in roots.values() for _, call in fn.calls}
-    return [roots[at] for at in sorted(roots) if not (roots[at].static and roots[at].name in called)]
+    inner = {at: fn for at, fn in roots.items() if fn.static and fn.name in called}
+    if inner:
+        names = b"|".join(sorted(re.escape(fn.name.encode()) for fn in inner.values()))
+        roots |= _functions_with(unit, re.compile(rb"\b(?:" + names + rb")\s*\("))
+    return [roots[at] for at in sorted(roots.keys() - inner.keys())]
 
 
 def faults(tree: Tree, paths: Iterable[str]) -> Iterator[Defect]:
@@ -150,7 +154,8 @@ def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
     given = seen.attrs.has(MMIO) if isinstance(seen.attrs, Flags) else None
     frame, node, call = _at_fault(seen, files)
     for place, kind in seen.kinds:
-        if kind.may == {BUS}:
+        # whoever maps by a type that was kept has to ask for each: nothing before this call did
+        if kind.may == {BUS} or (kind.kept and seen.api.role == "map" and {BUS, NONE} <= kind.may and given is False):
             rule = "p2p-bus-address-mapped"
         elif THRU in kind.may and given is False:
             rule = "p2p-missing-mmio"

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
 from analyzer.dma_calls import DMA_CALLS
 from analyzer.paths.constants import Constants
 from analyzer.paths.maptype import asked, carried, page_is, tests_page
-from analyzer.paths.places import Frame, behind, below, enter
+from analyzer.paths.places import Frame, behind, below, enter, live_after
 from analyzer.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
 from analyzer.paths.values import (
     MAP_TYPES,
@@ -38,10 +37,10 @@ from analyzer.syntax.expr import (
     Statements,
     Unary,
     strip,
-    walk,
 )
 from analyzer.syntax.functions import Edge, Function, Node
 from analyzer.trace.tree import Tree
+from analyzer.trace.types import Types
 
 _EXIT = 1
 _TRANSPARENT = frozenset({"likely", "unlikely", "WARN_ON", "WARN_ON_ONCE", "READ_ONCE", "BUG_ON"})
@@ -52,22 +51,6 @@ _EXITS = 24  # ways out of one callee that are told apart
 Outcomes = list[tuple[State, Value]]
 
 
-@cache
-def _live(fn: Function) -> tuple[frozenset[int], ...]:
-    """For each node the variables that it, or what may come after it, names."""
-    used = [
-        {e.variable for e in walk(n.expr) if isinstance(e, Name) and e.variable >= 0} if n.expr is not None else set() for n in fn.nodes
-    ]
-    queue = list(range(len(fn.nodes)))
-    while queue:
-        index = queue.pop()
-        for before in fn.predecessors[index]:
-            if not used[index] <= used[before]:
-                used[before] |= used[index]
-                queue.append(before)
-    return tuple(map(frozenset, used))
-
-
 class Explorer:
     """Walks the paths of one function for one client, at most `limit` steps in all."""
 
@@ -75,6 +58,7 @@ class Explorer:
         self._tree = tree
         self._client = client
         self._constants = Constants(tree)
+        self._types = Types(tree)
         self._limit = limit
         self._depth = depth
         self._steps = 0
@@ -111,7 +95,7 @@ class Explorer:
     def _through(self, frame: Frame, start: State) -> Outcomes:
         """The ways out of a function, each with what it returns."""
         fn = frame.fn
-        live = _live(fn)
+        live = live_after(fn)
         queue: list[tuple[int, State]] = [(0, start)]
         seen: set[tuple[int, frozenset[tuple[str, Value]]]] = set()
         exits: dict[tuple[frozenset[tuple[str, Value]], Value], State] = {}
@@ -176,7 +160,7 @@ class Explorer:
         names = frozenset(case.text for case in map(strip, cases) if isinstance(case, Name))
         held = (state.get(place) if place is not None else None) or value
         if names and names <= MAP_TYPES and (place is not None or isinstance(held, MapType)):
-            kind = held if isinstance(held, MapType) else MapType(MAP_TYPES, False)
+            kind = held if isinstance(held, MapType) else self._unasked(frame, subject)
             left = kind.only(names if truth else MAP_TYPES - names)
             return [self._typed(frame, subject, place, left, name, state) for name in sorted(left.may)] if left is not None else []
         if isinstance(held, Flags) and held.exact and len(held.on) <= 1:
@@ -184,6 +168,12 @@ class Explorer:
             if any(same) is not truth and all(self._constants.of(frame, case) is not None for case in cases):
                 return []
         return [state]
+
+    def _unasked(self, frame: Frame, expr: Expr) -> MapType:
+        """A map type that this code only reads."""
+        unit, member = self._tree.unit(frame.fn.source.path), strip(expr)
+        owner = self._types.member(member, frame.fn, unit) if isinstance(member, Member) and unit is not None else None
+        return MapType(MAP_TYPES, False, kept=owner is not None and owner[0] == "pci_p2pdma_map_state")
 
     @staticmethod
     def _typed(frame: Frame, subject: Expr, place: str | None, kind: MapType, name: str, state: State) -> State:
@@ -252,7 +242,7 @@ class Explorer:
             for after, value in self._value(frame, index, left, state):
                 place = value.place if isinstance(value, Same) else frame.place(left)
                 held = after.get(place) if place is not None else value
-                kind = held if isinstance(held, MapType) else MapType(MAP_TYPES, False)
+                kind = held if isinstance(held, MapType) else self._unasked(frame, left)
                 one = kind.only(constant_side.may if equal else MAP_TYPES - constant_side.may)
                 if one is not None:
                     result.append(after.refine(place, one) if place is not None else after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
 from analyzer.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, path_of, strip, walk
 from analyzer.syntax.functions import Function
@@ -93,6 +94,22 @@ def below(place: str, root: str) -> bool:
 def behind(place: str, pointer: str) -> bool:
     """Whether `place` is what `pointer` points to, or a part of it."""
     return place == f"*{pointer}" or place.startswith((f"{pointer}->", f"{pointer}[", f"*{pointer}."))
+
+
+@cache
+def live_after(fn: Function) -> tuple[frozenset[int], ...]:
+    """For each node the variables that it, or what may come after it, names."""
+    used = [
+        {e.variable for e in walk(n.expr) if isinstance(e, Name) and e.variable >= 0} if n.expr is not None else set() for n in fn.nodes
+    ]
+    queue = list(range(len(fn.nodes)))
+    while queue:
+        index = queue.pop()
+        for before in fn.predecessors[index]:
+            if not used[index] <= used[before]:
+                used[before] |= used[index]
+                queue.append(before)
+    return tuple(map(frozenset, used))
 
 
 def sources(frame: Frame, expr: Expr) -> frozenset[str]:

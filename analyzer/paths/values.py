@@ -89,11 +89,13 @@ def constant(name: str) -> Flags:
 class MapType:
     """A P2P map type: what it `may` be, and whether the code asked for it here (else it came from elsewhere).
 
-    `subject` are the places that what was asked about is computed from, empty if that is not known.
+    `kept` says that an earlier call left it in a struct pci_p2pdma_map_state, where it may be any. `subject` are the places
+    that what was asked about is computed from, empty if that is not known.
     """
 
     may: frozenset[str]
     asked: bool = True
+    kept: bool = False
     subject: frozenset[str] = frozenset()
 
     def only(self, names: frozenset[str]) -> MapType | None:
