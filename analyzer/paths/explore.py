@@ -81,7 +81,7 @@ class Explorer:
         if levels <= 1 or unit is None:
             return False
         names = {call.name for _, call in fn.calls if call.name}
-        called = (one for name in sorted(names) for one in self._tree.functions(name, unit))
+        called = (one for name in sorted(names) for one in self._tree.functions(name, unit, words))
         return any(one not in seen and self._holds(one, words, levels - 1, seen) for one in called)
 
     def explore(self, fn: Function) -> None:
@@ -442,7 +442,7 @@ class Explorer:
         unit = self._tree.unit(frame.fn.source.path)
         if not call.name or unit is None or frame.depth >= self._depth or call.name in DMA_CALLS:
             return [(handed_out(frame, call, state), UNKNOWN)]
-        targets = self._tree.functions(call.name, unit)
+        targets = self._tree.functions(call.name, unit, self._client.words)
         targets = tuple(one for one in targets if self._matter(one) and not frame.enters(one))[:2]
         if not targets:
             return [(handed_out(frame, call, state), UNKNOWN)]

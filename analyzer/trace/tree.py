@@ -57,6 +57,7 @@ class Tree:
         self._struct = cache(self._struct_uncached)
         self._find_functions = cache(self._find_functions_uncached)
         self._definers = cache(self._definers_uncached)
+        self._tells = cache(self._tells_uncached)
         self.opened = 0
 
     # files
@@ -253,11 +254,14 @@ class Tree:
 
     # definitions
 
-    def functions(self, name: str, unit: Unit) -> tuple[Function, ...]:
-        """The definitions of function `name` as seen from `unit`: its own, its headers', the driver's."""
-        return self._find_functions(name, unit.source.path)
+    def functions(self, name: str, unit: Unit, words: re.Pattern[bytes] | None = None) -> tuple[Function, ...]:
+        """The definitions of function `name` as seen from `unit`: its own, its headers', the driver's.
 
-    def _find_functions_uncached(self, name: str, path: str) -> tuple[Function, ...]:
+        With `words`, the kernel's headers that hold none of them are not looked into.
+        """
+        return self._find_functions(name, unit.source.path, words)
+
+    def _find_functions_uncached(self, name: str, path: str, words: re.Pattern[bytes] | None) -> tuple[Function, ...]:
         unit = self.unit(path)
         if unit is None:
             return ()
@@ -268,6 +272,8 @@ class Tree:
         needle = name.encode()
         for header in self.headers(unit):
             if needle not in header.source.data:
+                continue
+            if words is not None and header.source.path.startswith("include/") and not self._tells(words, header.source.path):
                 continue
             if found := header.functions(name):
                 return tuple(found)
@@ -288,6 +294,10 @@ class Tree:
             if folder in _MANY_MODULES or folder.count("/") < 1 or sum(1 for _ in self.below(folder, 700)) >= 700:
                 break
         return ()
+
+    def _tells_uncached(self, words: re.Pattern[bytes], path: str) -> bool:
+        unit = self.unit(path)
+        return unit is not None and words.search(unit.source.data) is not None
 
     def _definers_uncached(self, folder: str) -> dict[bytes, tuple[str, ...]]:
         """The .c files below `folder` that may define a function, by its name: most names that are asked for are nobody's there."""
