@@ -14,7 +14,7 @@ import pytest
 from analyzer import rules
 from analyzer.errors import UsageError
 from analyzer.findings import Report
-from analyzer.patch import drivers, files, produce, series
+from analyzer.patch import build, drivers, files, produce, series
 from analyzer.rewrite import compat
 from tests.conftest import ROOT
 from tests.test_cli import run
@@ -352,3 +352,21 @@ def test_a_stand_in_of_the_driver_s_own_is_left_alone(scan_text: Callable[[str],
     own = "#define dma_map_resource(d, p, s, r, a) win_map(d, p, s, r, a)\n"
     report = scan_text(DRIVER.replace("struct win {", f"{own}struct win {{"))
     assert {finding.rewrite.status for finding in report.findings} <= {"withheld", "none"}
+
+
+def test_a_scratch_copy_leaves_out_what_make_made_and_never_writes_to_the_tree(tmp_path: Path) -> None:
+    tree, scratch = tmp_path / "tree", tmp_path / "scratch"
+    made = [".config", "include/config/auto.conf", "include/generated/autoconf.h", "arch/x86/include/generated/asm/g.h"]
+    kept = ["include/linux/a.h", "arch/x86/include/asm/b.h", "drivers/a/c.c", "drivers/a/d.c"]
+    for path in (*made, *kept):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(path)
+    scratch.mkdir()
+    copy = build.Scratch(tree, scratch)
+    copy.put("drivers/a/c.c", b"changed")
+    copy.put("drivers/new/e.c", b"new")
+    assert [path for path in made if (scratch / "source" / path).exists()] == []
+    said = {path: (scratch / "source" / path).read_text() for path in kept}
+    assert said == {path: "changed" if path == "drivers/a/c.c" else path for path in kept}
+    assert sorted(str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()) == sorted(made + kept)
+    assert (tree / "drivers/a/c.c").read_text() == "drivers/a/c.c"

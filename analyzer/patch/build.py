@@ -60,14 +60,11 @@ class Scratch:
                     continue
                 if path not in _MADE_BELOW and not re.fullmatch(r"arch/\w+/include/generated", path):
                     (here / entry.name).symlink_to(entry.path)
-        for made in ("include", "arch"):
-            if not folder:
-                self._open(made)
-        if re.fullmatch(r"arch(?:/\w+)?", folder):
-            for child in sorted(here.iterdir()):
-                below = f"{folder}/{child.name}"
-                if folder == "arch" and child.is_dir() and (self._tree / below / "include/generated").exists():
-                    self._open(f"{below}/include")
+        # what make left below these is not the source's
+        if not folder:
+            self._open("include")
+            for arch in sorted((self._tree / "arch").glob("*/include/generated")):
+                self._open(arch.parent.relative_to(self._tree).as_posix())
 
     def prepare(self, jobs: int) -> None:
         """Configure: as the tree is, else with all modules. Raises UsageError if that fails."""
