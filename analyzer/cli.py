@@ -15,6 +15,7 @@ from analyzer import __version__
 from analyzer.errors import DmamigrateError, UsageError
 
 if TYPE_CHECKING:
+    from analyzer.findings import Report
     from analyzer.trace.knowledge import Knowledge
 
 app = typer.Typer(
@@ -106,7 +107,7 @@ def scan(
     """Find the calls, trace their addresses, propose rewrites and prove them."""
     from analyzer import pipeline, rules
     from analyzer.findings import Level
-    from analyzer.report import json, terminal, text
+    from analyzer.report import terminal
     from analyzer.trace.questions import Budget
 
     options = pipeline.Options(
@@ -117,13 +118,7 @@ def scan(
     )  # fmt: skip
     with terminal.progress(sys.stderr) as progress:
         report = pipeline.scan(options, progress)
-    if fmt is Format.JSON:
-        write(json.render(report), output)
-    elif output is None and terminal.is_coloured(sys.stdout):
-        terminal.print_text(text.render(report, diff, statistics), sys.stdout)
-    else:
-        write(text.render(report, diff, statistics), output)
-    raise typer.Exit(1 if report.findings and not exit_zero else 0)
+    _finish(report, fmt, output, exit_zero, diff, statistics)
 
 
 @app.command()
@@ -145,7 +140,6 @@ def review(
     from analyzer import git, pipeline, rules
     from analyzer import review as judge
     from analyzer.findings import Level
-    from analyzer.report import json, terminal, text
 
     # a patch names files from the top of its repository
     found = pipeline.find_tree((Path(),))
@@ -155,12 +149,19 @@ def review(
         tree=root, target=_target(target), level=Level(level), version=__version__,
     )  # fmt: skip
     report = judge.review(options, judge.changed_files(change, root, sys.stdin.buffer.read))
+    _finish(report, fmt, output, exit_zero)
+
+
+def _finish(report: Report, fmt: Format, output: Path | None, exit_zero: bool, diff: bool = False, statistics: bool = False) -> NoReturn:
+    """Print a report, and leave with the status that it means."""
+    from analyzer.report import json, terminal, text
+
     if fmt is Format.JSON:
         write(json.render(report), output)
     elif output is None and terminal.is_coloured(sys.stdout):
-        terminal.print_text(text.render(report), sys.stdout)
+        terminal.print_text(text.render(report, diff, statistics), sys.stdout)
     else:
-        write(text.render(report), output)
+        write(text.render(report, diff, statistics), output)
     raise typer.Exit(1 if report.findings and not exit_zero else 0)
 
 

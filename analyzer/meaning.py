@@ -14,6 +14,12 @@ _SIZE = re.compile(r"SZ_(\d+)([KMGT]?)")
 _UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
+def named_size(name: str) -> int | None:
+    """The bytes that a constant of include/linux/sizes.h names, such as SZ_4K; None for any other name."""
+    found = _SIZE.fullmatch(name)
+    return int(found[1]) * _UNIT[found[2]] if found is not None else None
+
+
 def meaning(fn: Function, node: int, expr: Expr, levels: int = 6) -> str:
     """`expr` at `node` of `fn`: locals by what was put into them, parameters by position, constants by value, casts left out."""
     expr = strip(expr)
@@ -23,8 +29,8 @@ def meaning(fn: Function, node: int, expr: Expr, levels: int = 6) -> str:
             octal = found is not None and found[1].isdigit() and found[1].startswith("0")
             return str(int(found[1], 8 if octal else 0)) if found is not None else text
         case Name(text=text, variable=-1):
-            size = _SIZE.fullmatch(text)
-            return str(int(size[1]) * _UNIT[size[2]]) if size else text
+            size = named_size(text)
+            return str(size) if size is not None else text
         case Name() | Member():
             return _place(fn, node, expr, levels)
         case Call():

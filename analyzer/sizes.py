@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from analyzer.lifecycle import Site
+from analyzer.meaning import named_size
 from analyzer.syntax.expr import Binary, Constant, Expr, Member, Name, strip
 from analyzer.syntax.functions import Function
 from analyzer.trace.reach import reaching
@@ -14,7 +15,6 @@ from analyzer.trace.walk import Tracer
 
 # A size: so many times what is named; "" names a byte.
 Size = tuple[int, str]
-_UNITS = {"SZ_": 1, "SZ_K": 1 << 10, "SZ_M": 1 << 20, "SZ_G": 1 << 30}
 
 
 class Sizes:
@@ -78,9 +78,9 @@ class Sizes:
             case Constant(text=text) if re.fullmatch(r"(0[xX][0-9a-fA-F]+|[1-9]\d*|0)[uUlL]*", text):
                 return int(text.rstrip("uUlL"), 0), ""
             case Name(text=text, variable=-1):
-                unit = re.fullmatch(r"SZ_(\d+)([KMG]?)", text)
-                if unit:
-                    return int(unit[1]) * _UNITS["SZ_" + unit[2]], ""
+                size = named_size(text)
+                if size is not None:
+                    return size, ""
                 if text in ("PAGE_SIZE", "PAGE_SHIFT"):
                     return 1, text
                 home = self._tracer.tree.unit(fn.source.path)
