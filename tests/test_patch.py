@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import rules
-from analyzer.errors import UsageError
-from analyzer.findings import Report
-from analyzer.patch import build, drivers, files, produce, series
-from analyzer.rewrite import compat
+from dmamigrate import rules
+from dmamigrate.errors import UsageError
+from dmamigrate.findings import Report
+from dmamigrate.patch import build, drivers, files, produce, series
+from dmamigrate.rewrite import compat
 from tests.conftest import ROOT
 from tests.test_cli import run
 
@@ -47,7 +47,10 @@ VARIANTS = [
     pytest.param(DRIVER.replace("\n", "\r\n").encode(), id="CRLF"),
     pytest.param(DRIVER.replace("int win_start", "/* gro\u00df */\nint win_start").encode("latin-1"), id="Latin-1"),
     pytest.param(DRIVER.rstrip("\n").encode(), id="no newline at the end"),
-    pytest.param(DRIVER.replace("int win_start", "/*\nFrom here on\n*/\nint win_start").encode(), id="a line that begins like a mail"),
+    pytest.param(
+        DRIVER.replace("int win_start", "/*\nFrom here on\n*/\nint win_start").encode(),
+        id="a line that begins like a mail",
+    ),
     pytest.param(b"\xef\xbb\xbf" + DRIVER.encode(), id="byte order mark"),
 ]
 
@@ -77,7 +80,9 @@ def repository(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("data", VARIANTS)
-def test_a_series_applies_and_undoes_without_a_trace(repository: Callable[..., Path], data: bytes, tmp_path: Path) -> None:
+def test_a_series_applies_and_undoes_without_a_trace(
+    repository: Callable[..., Path], data: bytes, tmp_path: Path
+) -> None:
     folder = repository({"win.c": data})
     done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -129,12 +134,24 @@ def test_what_cannot_be_done_is_one_line(words: list[str], says: str) -> None:
 def test_nobody_signs_off_unasked(repository: Callable[..., Path]) -> None:
     folder = repository({"win.c": DRIVER.encode()})
     assert "Signed-off-by" not in run("patch", ".", "--stdout", cwd=folder).stdout
-    assert "\nSigned-off-by: A. Uthor <author@example.com>\n---\n" in run("patch", ".", "--stdout", "--signoff", cwd=folder).stdout
+    assert (
+        "\nSigned-off-by: A. Uthor <author@example.com>\n---\n"
+        in run("patch", ".", "--stdout", "--signoff", cwd=folder).stdout
+    )
 
 
 def test_signing_off_needs_an_identity(tmp_path: Path) -> None:
     (tmp_path / "win.c").write_text(DRIVER)
-    done = run("patch", ".", "--stdout", "--signoff", cwd=tmp_path, HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1", XDG_CONFIG_HOME="")
+    done = run(
+        "patch",
+        ".",
+        "--stdout",
+        "--signoff",
+        cwd=tmp_path,
+        HOME=str(tmp_path),
+        GIT_CONFIG_NOSYSTEM="1",
+        XDG_CONFIG_HOME="",
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert "user.name" in done.stderr
 
@@ -232,7 +249,12 @@ def test_what_one_rewrite_changes_is_never_split(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("history", "path", "prefix"),
     [
-        pytest.param(["dmaengine: a: Fix it", "dmaengine: a: Add it", "treewide: Rename"], "drivers/dma/a.c", "dmaengine: a", id="history"),
+        pytest.param(
+            ["dmaengine: a: Fix it", "dmaengine: a: Add it", "treewide: Rename"],
+            "drivers/dma/a.c",
+            "dmaengine: a",
+            id="history",
+        ),
         pytest.param(["Linux 7.3"], "drivers/dma/a.c", "dmaengine: a", id="path, for want of history"),
         pytest.param([], "drivers/dma/k-hw.c", "dmaengine: k", id="the object that the file is part of"),
         pytest.param([], "drivers/misc/acme-a.c", "misc: acme-a", id="subsystem by path"),
@@ -244,7 +266,9 @@ def test_subjects_begin_as_the_subsystem_writes_them(tree: Path, history: list[s
     assert drivers.prefix(tree, rules.folder(), [path], lambda _: history) == prefix
 
 
-def test_a_series_has_cover_numbers_and_base(repository: Callable[..., Path], scan_folder: Callable[[Path], Report]) -> None:
+def test_a_series_has_cover_numbers_and_base(
+    repository: Callable[..., Path], scan_folder: Callable[[Path], Report]
+) -> None:
     folder = repository({"a/win.c": DRIVER.encode(), "b/win.c": DRIVER.replace("win", "pane").encode()}, "Linux 7.3")
     report = scan_folder(folder)
     wishes = produce.Wishes(rules.folder(), by="file", cover=True)
@@ -282,7 +306,10 @@ def test_several_files_share_a_header() -> None:
 
 def test_a_driver_that_asks_for_versions_goes_on_so() -> None:
     asking = b"#include <linux/version.h>\n#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 0)\n#endif\n" + MIGRATED
-    assert b"#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)\n#define DMA_ATTR_MMIO" in _helped({"win.c": asking})["win.c"]
+    assert (
+        b"#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)\n#define DMA_ATTR_MMIO"
+        in _helped({"win.c": asking})["win.c"]
+    )
 
 
 def test_helpers_do_not_come_twice() -> None:
@@ -299,7 +326,9 @@ def test_helpers_do_not_come_twice() -> None:
         pytest.param("MIT", "withheld", id="compatible with the GPL by law, not by the module loader"),
     ],
 )
-def test_the_symbol_is_for_modules_that_may_use_it(scan_text: Callable[[str], Report], licence: str, status: str) -> None:
+def test_the_symbol_is_for_modules_that_may_use_it(
+    scan_text: Callable[[str], Report], licence: str, status: str
+) -> None:
     report = scan_text(f'{DRIVER}MODULE_LICENSE("{licence}");\n')
     assert [finding.rewrite.status for finding in report.findings] == [status]
 
@@ -314,7 +343,9 @@ def test_what_compat_leaves_is_not_found_again(repository: Callable[..., Path]) 
 def test_a_header_that_is_there_is_not_overwritten(repository: Callable[..., Path]) -> None:
     other = DRIVER.replace("win", "pane")
     makefile = b"obj-m += win.o\nwin-y := a.o b.o\n"
-    folder = repository({"a.c": DRIVER.encode(), "b.c": other.encode(), "Makefile": makefile, "dma_map_phys_compat.h": b"int ours;\n"})
+    folder = repository(
+        {"a.c": DRIVER.encode(), "b.c": other.encode(), "Makefile": makefile, "dma_map_phys_compat.h": b"int ours;\n"}
+    )
     done = run("patch", ".", "--in-place", "--compat", "--split", "subsystem", cwd=folder)
     assert done.returncode == 2
     assert "is there already" in done.stderr
@@ -334,7 +365,9 @@ def test_helpers_stand_before_the_calls(more: str) -> None:
     assert text.index("#include <linux/pci.h>") < text.index("#ifndef DMA_ATTR_MMIO\n") < text.index("struct win {")
 
 
-def test_a_driver_below_the_top_of_its_repository_gets_paths_from_there(repository: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_driver_below_the_top_of_its_repository_gets_paths_from_there(
+    repository: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = repository({"drivers/win/win.c": DRIVER.encode()})
     done = run("patch", ".", "-o", tmp_path / "out", cwd=folder / "drivers/win")
     assert done.returncode == 0

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import pipeline, rules
-from analyzer import review as judge
-from analyzer.errors import UsageError
-from analyzer.findings import Report
-from analyzer.rewrite.propose import diff
-from analyzer.trace.knowledge import Knowledge
+from dmamigrate import review as judge
+from dmamigrate import rules
+from dmamigrate import scan as scans
+from dmamigrate.errors import UsageError
+from dmamigrate.findings import Report
+from dmamigrate.rewrite.propose import diff
+from dmamigrate.values.knowledge import Knowledge
 
 BEFORE = """\
 #include <linux/dma-mapping.h>
@@ -78,7 +79,8 @@ RIGHT = (
     BEFORE.replace("map_resource(", "map_phys(")
     .replace("DMA_BIDIRECTIONAL, 0", "DMA_BIDIRECTIONAL, DMA_ATTR_MMIO")
     .replace(
-        "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, 0", "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO"
+        "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, 0",
+        "pci_resource_start(w->pdev, 0), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO",
     )
     .replace("w->bell, SZ_4K, DMA_TO_DEVICE, 0", "w->bell, SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
 )
@@ -158,7 +160,7 @@ def reviewed(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]
 
     def run(after: str, text: bytes | None = None) -> Report:
         patch = text if text is not None else diff("win.c", BEFORE.encode(), after.encode()).encode()
-        options = pipeline.Options((tmp_path,), all_rules, known, tree=tmp_path)
+        options = scans.Options((tmp_path,), all_rules, known, tree=tmp_path)
         return judge.review(options, judge.changed_files("-", tmp_path, lambda: patch))
 
     return run
@@ -168,11 +170,16 @@ def reviewed(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]
 def test_the_right_migration_passes(reviewed: Callable[..., Report], after: str) -> None:
     report = reviewed(after)
     assert report.findings == ()
-    assert [(one.function, one.verdict.status) for one in report.judged] == [("win_start", "proved"), ("win_ring", "proved")]
+    assert [(one.function, one.verdict.status) for one in report.judged] == [
+        ("win_start", "proved"),
+        ("win_ring", "proved"),
+    ]
 
 
 @pytest.mark.parametrize(("after", "rule", "function"), WRONG)
-def test_a_wrong_one_is_named_for_what_it_is(reviewed: Callable[..., Report], after: str, rule: str, function: str) -> None:
+def test_a_wrong_one_is_named_for_what_it_is(
+    reviewed: Callable[..., Report], after: str, rule: str, function: str
+) -> None:
     assert (rule, function) in {(found.rule, found.function) for found in reviewed(after).findings}
 
 
@@ -208,7 +215,10 @@ def test_what_is_no_patch_for_this_tree_is_refused(reviewed: Callable[..., Repor
 def test_a_commit_is_judged_as_its_patch(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> None:
     def git(*words: str) -> None:
         subprocess.run(
-            ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *words], cwd=tmp_path, check=True, capture_output=True
+            ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *words],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
         )
 
     git("init", "-q")
@@ -217,7 +227,7 @@ def test_a_commit_is_judged_as_its_patch(tmp_path: Path, known: Knowledge, all_r
         git("add", ".")
         git("commit", "-qm", "change")
     (tmp_path / "win.c").write_text("int unsaved;\n")
-    options = pipeline.Options((tmp_path,), all_rules, known, tree=tmp_path)
+    options = scans.Options((tmp_path,), all_rules, known, tree=tmp_path)
 
     def said(revision: str) -> list[str]:
         return [found.rule for found in judge.review(options, judge.changed_files(revision, tmp_path, bytes)).findings]

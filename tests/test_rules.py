@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import rules
-from analyzer.errors import RuleError
-from analyzer.findings import Report
+from dmamigrate import rules
+from dmamigrate.errors import RuleError
+from dmamigrate.findings import Report
 from tests.conftest import rewritten
 
 ALL = rules.load()
@@ -18,12 +18,16 @@ ALL = rules.load()
 
 def _examples(kind: str) -> list[object]:
     return [
-        pytest.param(rule, example, id=f"{rule.id}/{example.name}".replace(" ", "-")) for rule in ALL for example in getattr(rule, kind)
+        pytest.param(rule, example, id=f"{rule.id}/{example.name}".replace(" ", "-"))
+        for rule in ALL
+        for example in getattr(rule, kind)
     ]
 
 
 @pytest.mark.parametrize(("rule", "example"), _examples("invalid"))
-def test_must_find(rule: rules.Rule, example: rules.Example, scan_text: Callable[[str], Report], tmp_path: Path) -> None:
+def test_must_find(
+    rule: rules.Rule, example: rules.Example, scan_text: Callable[[str], Report], tmp_path: Path
+) -> None:
     report = scan_text(example.code)
     assert rule.id in {finding.rule for finding in report.findings}
     if example.fixed is not None:
@@ -42,7 +46,9 @@ def test_says_both_what_it_finds_and_what_it_leaves(rule: rules.Rule) -> None:
     assert rule.valid
 
 
-@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.id) for rule in ALL if rule.templates and rule.level == "error"])
+@pytest.mark.parametrize(
+    "rule", [pytest.param(rule, id=rule.id) for rule in ALL if rule.templates and rule.level == "error"]
+)
 def test_a_rewrite_is_shown(rule: rules.Rule) -> None:
     assert any(example.fixed for example in rule.invalid)
 

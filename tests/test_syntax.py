@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.errors import SourceError
-from analyzer.syntax import dialect
-from analyzer.syntax.expr import Assign, Call, Name, walk
-from analyzer.syntax.functions import Function
-from analyzer.syntax.items import items
-from analyzer.syntax.source import Source, blank, read
-from analyzer.syntax.unit import Unit
+from dmamigrate.errors import SourceError
+from dmamigrate.syntax import dialect
+from dmamigrate.syntax.expr import Assign, Call, Name, walk
+from dmamigrate.syntax.functions import Function
+from dmamigrate.syntax.items import items
+from dmamigrate.syntax.source import Source, blank, read
+from dmamigrate.syntax.unit import Unit
 
 
 def unit(code: str | bytes) -> Unit:
@@ -107,9 +107,17 @@ def test_the_dialect_moves_no_byte_and_survives_any_nonsense(pieces: list[str]) 
         pytest.param("int f(void)\r\n{\r\n\treturn 0;\r\n}\r\n", ["f"], id="CRLF"),
         pytest.param("\ufeffint f(void) { return 0; }", ["f"], id="byte order mark"),
         pytest.param("int f(void) { return 0;\n\nint g(void)\n{\n}\n", ["f", "g"], id="unterminated function"),
-        pytest.param("#ifdef A\nint f(int a)\n#else\nint f(int b)\n#endif\n{\n}\nint g(void) { }", ["f", "g"], id="two heads"),
-        pytest.param("#ifdef A\nint f(void) {\n#else\nint f(int x) {\n#endif\n}\nint g(void)\n{\n}\n", ["f", "g"], id="two openings"),
-        pytest.param("static DEFINE_MUTEX(m);\nint (*fp)(int);\nint f(void) { }", ["f"], id="declarations are no functions"),
+        pytest.param(
+            "#ifdef A\nint f(int a)\n#else\nint f(int b)\n#endif\n{\n}\nint g(void) { }", ["f", "g"], id="two heads"
+        ),
+        pytest.param(
+            "#ifdef A\nint f(void) {\n#else\nint f(int x) {\n#endif\n}\nint g(void)\n{\n}\n",
+            ["f", "g"],
+            id="two openings",
+        ),
+        pytest.param(
+            "static DEFINE_MUTEX(m);\nint (*fp)(int);\nint f(void) { }", ["f"], id="declarations are no functions"
+        ),
         pytest.param("#if 0\nint f(void) { }\n#endif\nint g(void) { }", ["g"], id="dead code"),
         pytest.param("#define M() { int x; }\nint f(void) { }", ["f"], id="a macro's braces"),
     ],
@@ -168,7 +176,11 @@ def _paths(fn: Function) -> set[tuple[str, ...]]:
         pytest.param("if (x) return; a();", {(), ("a",)}, id="early return"),
         pytest.param("if (x) goto out; a(); out: b();", {("b",), ("a", "b")}, id="goto"),
         pytest.param("do { a(); } while (0); b();", {("a", "b")}, id="do once"),
-        pytest.param("switch (x) { case 1: a(); case 2: b(); break; default: c(); }", {("a", "b"), ("b",), ("c",)}, id="fallthrough"),
+        pytest.param(
+            "switch (x) { case 1: a(); case 2: b(); break; default: c(); }",
+            {("a", "b"), ("b",), ("c",)},
+            id="fallthrough",
+        ),
         pytest.param("switch (x) { case 1: a(); }", {("a",), ()}, id="switch without a default"),
         pytest.param("for (;;) { if (x) break; a(); }", {(), ("a",)}, id="endless loop with a break"),
         pytest.param("while (x) { if (y) continue; a(); }", {(), ("a",)}, id="continue"),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 _WORDS = ("dma_map_resource", "dma_unmap_resource", "dma_map_phys", "dma_unmap_phys")
 _PREFILTER = (
-    "import sys; from pathlib import Path; from analyzer.syntax.prefilter import c_files, holding;"
+    "import sys; from pathlib import Path; from dmamigrate.syntax.prefilter import c_files, holding;"
     "print(len(holding(list(c_files([Path('drivers')], ('.c',))), sys.argv[1:], 2)[0]))"
 )
 _COCCI = """@@ expression d, p, s, r, a; @@
@@ -38,7 +38,7 @@ def _seconds(command: list[str], cwd: Path) -> float:
 def main() -> None:
     """Run every command in turn, round after round, and print medians and ratios."""
     tree, rounds = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    tool = [sys.executable, "-m", "analyzer"]
+    tool = [sys.executable, "-m", "dmamigrate"]
     with tempfile.NamedTemporaryFile("w", suffix=".cocci") as rule:
         rule.write(_COCCI)
         rule.flush()
@@ -59,10 +59,17 @@ def main() -> None:
     medians = {name: statistics.median(found) for name, found in times.items()}
     for name, found in times.items():
         print(f"{name:14} {medians[name]:7.2f} s  ({min(found):.2f} to {max(found):.2f})")
-    for one, other in (("prefilter", "rg -l"), ("scan drivers", "rg -l"), ("scan drivers", "spatch"), ("scan drivers", "spatch -j 2")):
+    for one, other in (
+        ("prefilter", "rg -l"),
+        ("scan drivers", "rg -l"),
+        ("scan drivers", "spatch"),
+        ("scan drivers", "spatch -j 2"),
+    ):
         if one in medians and other in medians:
             print(f"{one} / {other}: {medians[one] / medians[other]:.2f}")
-    print(f"peak memory of the largest process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MiB")
+    print(
+        f"peak memory of the largest process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MiB"
+    )
 
 
 if __name__ == "__main__":

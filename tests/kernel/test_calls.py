@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import lifecycle
-from analyzer.syntax.grammar import error_places, parse
-from analyzer.trace.tree import Tree
+from dmamigrate.lives import pair as lifecycle
+from dmamigrate.program.tree import Tree
+from dmamigrate.syntax.grammar import error_places, parse
 
 pytestmark = pytest.mark.kernel
 LIVES = tomllib.loads((Path(__file__).parent / "labels/lives.toml").read_text())["life"]
@@ -59,7 +59,9 @@ def found_in(root: Path) -> tuple[set[Call], list[str], list[str]]:
 
 
 @pytest.mark.parametrize(("version", "maps", "unmaps"), [("7.3", 27, 33), ("6.12", 16, None)])
-def test_every_call_and_nothing_else(kernel: Callable[[str], Path], version: str, maps: int, unmaps: int | None) -> None:
+def test_every_call_and_nothing_else(
+    kernel: Callable[[str], Path], version: str, maps: int, unmaps: int | None
+) -> None:
     calls, unclean, skipped = found_in(kernel(version))
     assert calls == labelled(version)
     assert (unclean, skipped) == ([], [])

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from analyzer import defects, exits, lifecycle, rules
-from analyzer.attributes import Attributes
-from analyzer.lifecycle import Lives, Site
-from analyzer.sizes import Sizes
-from analyzer.trace import knowledge
-from analyzer.trace.tree import Tree
-from analyzer.trace.walk import Tracer
+from dmamigrate import rules
+from dmamigrate.lives import pair as lifecycle
+from dmamigrate.lives.attributes import Attributes
+from dmamigrate.lives.detect import defects, exits
+from dmamigrate.lives.pair import Lives, Site
+from dmamigrate.lives.sizes import Sizes
+from dmamigrate.program.tree import Tree
+from dmamigrate.values import knowledge
+from dmamigrate.values.origins import Tracer
 
 pytestmark = pytest.mark.kernel
 LIVES = tomllib.loads((Path(__file__).parent / "labels/lives.toml").read_text())["life"]
@@ -51,17 +53,33 @@ def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]
         paths = sorted(near | {life["path"] for life in labelled(version) if tree.module(life["path"]) == module})
         pairs = lifecycle.lives(tree, tracer, paths)
         attributes = Attributes(tracer)
-        found = [*defects.wrong_handles(pairs), *defects.mismatches(pairs, attributes, Sizes(tracer)), *defects.unchecked(pairs)]
+        found = [
+            *defects.wrong_handles(pairs),
+            *defects.mismatches(pairs, attributes, Sizes(tracer)),
+            *defects.unchecked(pairs),
+        ]
         found += [*defects.leaked(pairs, tree, tracer.types), *defects.synced(pairs, attributes)]
-        result.append((pairs, [*found, *exits.along(tracer, pairs), *exits.probes(tracer, pairs), *exits.twice(tracer, pairs)]))
+        result.append(
+            (pairs, [*found, *exits.along(tracer, pairs), *exits.probes(tracer, pairs), *exits.twice(tracer, pairs)])
+        )
     return result
 
 
 @pytest.mark.parametrize(("version", "right"), [("6.12", 16), ("7.3", 34)])
-def test_unmaps_belong_to_the_maps_that_a_reader_paired(kernel: Callable[[str], Path], version: str, right: int) -> None:
-    lives = {place(life.map): {place(end) for end in life.ends} for pairs, _ in judged(kernel(version), version) for life in pairs.lives}
+def test_unmaps_belong_to_the_maps_that_a_reader_paired(
+    kernel: Callable[[str], Path], version: str, right: int
+) -> None:
+    lives = {
+        place(life.map): {place(end) for end in life.ends}
+        for pairs, _ in judged(kernel(version), version)
+        for life in pairs.lives
+    }
     wanted = {
-        _at(life): {_at(u) for u in life["unmaps"] if version in u.get("trees", life["trees"]) and u["callee"] in lifecycle.UNMAPS}
+        _at(life): {
+            _at(u)
+            for u in life["unmaps"]
+            if version in u.get("trees", life["trees"]) and u["callee"] in lifecycle.UNMAPS
+        }
         for life in labelled(version)
     }
     assert [at for at, ends in lives.items() if at in wanted and not ends <= wanted[at]] == []

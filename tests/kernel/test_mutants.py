@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from analyzer import pipeline, rules
-from analyzer.syntax.unit import Unit
-from analyzer.trace import knowledge
-from analyzer.trace.tree import Tree
-from analyzer.trace.walk import Tracer
+from dmamigrate import rules
+from dmamigrate import scan as scans
+from dmamigrate.program.tree import Tree
+from dmamigrate.syntax.unit import Unit
+from dmamigrate.values import knowledge
+from dmamigrate.values.origins import Tracer
 from tests.kernel.trees import tree as kernel_tree
 
 pytestmark = pytest.mark.kernel
@@ -28,7 +29,13 @@ TABLE = tomllib.loads((Path(__file__).parent / "labels/mutants.toml").read_text(
 # how often a flag that carries the type from map to unmap may be forgotten unseen is another question
 MUTANTS = TABLE["mutant"]
 CARRIERS = TABLE["carrier"]
-FILES = ("mm/hmm.c", "block/blk-mq-dma.c", "include/linux/blk-mq-dma.h", "drivers/nvme/host/pci.c", "drivers/dma-buf/dma-buf-mapping.c")
+FILES = (
+    "mm/hmm.c",
+    "block/blk-mq-dma.c",
+    "include/linux/blk-mq-dma.h",
+    "drivers/nvme/host/pci.c",
+    "drivers/dma-buf/dma-buf-mapping.c",
+)
 Place = tuple[str, str, str, int]
 
 
@@ -62,15 +69,15 @@ def mutated(unit: Unit, label: dict[str, Any]) -> bytes:
 def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple[str, Place]]:
     """What is reported on the files that know of map types: the rule and the call; only those that see the file `seen_by`."""
     known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
-    options = pipeline.Options((root,), rules.load(), known, tree=root)
+    options = scans.Options((root,), rules.load(), known, tree=root)
     tree = Tree(root, overlay)
     result: set[tuple[str, Place]] = set()
     alone = seen_by.startswith(("mm/", "drivers/"))
-    for group in pipeline.modules(tree, FILES):
+    for group in scans.modules(tree, FILES):
         if alone and seen_by not in group:
             continue
         tracer = Tracer(Tree(root, overlay), known, options.budget)
-        for finding in pipeline.work(options, root, VERSION).module(tracer, group).findings:
+        for finding in scans.work(options, root, VERSION).module(tracer, group).findings:
             unit = tracer.tree.unit(finding.span.path)
             fn = unit.function_at(finding.span.start) if unit is not None else None
             calls = [call.start for _, call in fn.calls if call.name == finding.callee] if fn is not None else []
@@ -112,5 +119,7 @@ if __name__ == "__main__":
         for one, what, said in fates(kernel_tree(VERSION), several):
             kept[what] = kept.get(what, 0) + 1
             if what not in ("caught", "left alone"):
-                print(f"{what}: {one['path']} {one['function']}() {one['word']}[{one['index']}] {one['change']}: {sorted(said)}")
+                print(
+                    f"{what}: {one['path']} {one['function']}() {one['word']}[{one['index']}] {one['change']}: {sorted(said)}"
+                )
         print(name, kept)

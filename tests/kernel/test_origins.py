@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from analyzer import rules
-from analyzer.findings import Kind, Origin
-from analyzer.match import at
-from analyzer.syntax.expr import Expr
-from analyzer.syntax.functions import Function
-from analyzer.trace import knowledge
-from analyzer.trace.tree import Tree
-from analyzer.trace.walk import Tracer
+from dmamigrate import rules
+from dmamigrate.findings import Kind, Origin
+from dmamigrate.match import at
+from dmamigrate.program.tree import Tree
+from dmamigrate.syntax.expr import Expr
+from dmamigrate.syntax.functions import Function
+from dmamigrate.values import knowledge
+from dmamigrate.values.origins import Tracer
 from tests.kernel.trees import tree
 
 pytestmark = pytest.mark.kernel
@@ -47,7 +47,12 @@ def _place(tree: Tree, label: Label) -> tuple[Function, int, Expr]:
     assert unit is not None, label["path"]
     if "line" in label:
         return at(unit, label["line"], None, None if label["callee"] == "=" else label["arg"])
-    calls = [(fn, index, call) for fn in unit.functions(label["function"]) for index, call in fn.calls if call.name == label["callee"]]
+    calls = [
+        (fn, index, call)
+        for fn in unit.functions(label["function"])
+        for index, call in fn.calls
+        if call.name == label["callee"]
+    ]
     fn, index, call = calls[label["index"]]
     return fn, index, call.args[1]
 
@@ -78,7 +83,9 @@ def compare(labels: list[tuple[str, Label]], kernel: Callable[[str], Path]) -> l
 
 
 def _told(results: list[tuple[str, str, Label, Origin]], verdict: str) -> list[str]:
-    return [f"{version} {label['path']} {label['function']}" for judged, version, label, _ in results if judged == verdict]
+    return [
+        f"{version} {label['path']} {label['function']}" for judged, version, label, _ in results if judged == verdict
+    ]
 
 
 def test_origins_of_mapping_calls(kernel: Callable[[str], Path]) -> None:

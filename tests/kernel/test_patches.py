@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import pipeline, rules
-from analyzer.patch import build, produce, series
-from analyzer.trace import knowledge
+from dmamigrate import rules
+from dmamigrate import scan as scans
+from dmamigrate.patch import build, produce, series
+from dmamigrate.program.tree import Tree
+from dmamigrate.values import knowledge
+from dmamigrate.values.origins import Tracer
 from tests.conftest import ROOT
 from tests.test_patch import DRIVER
 
@@ -31,8 +34,8 @@ FOLDERS = ("drivers", "sound")
 def made(kernel: Callable[[str], Path]) -> tuple[Path, produce.Made, list[tuple[str, bytes]]]:
     root = kernel(VERSION)
     known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
-    options = pipeline.Options(tuple(root / folder for folder in FOLDERS), rules.load(), known, tree=root, jobs=2)
-    report = pipeline.scan(options)
+    options = scans.Options(tuple(root / folder for folder in FOLDERS), rules.load(), known, tree=root, jobs=2)
+    report = scans.scan(options)
     wishes = produce.Wishes(rules.folder(), recipients=False)
     changes = produce.changes(report, wishes)
     return root, changes, series.mails(produce.series(report, changes, wishes))
@@ -43,7 +46,9 @@ def _git(folder: Path, *words: str) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
-def test_applies_and_reverts_without_a_trace(made: tuple[Path, produce.Made, list[tuple[str, bytes]]], tmp_path: Path) -> None:
+def test_applies_and_reverts_without_a_trace(
+    made: tuple[Path, produce.Made, list[tuple[str, bytes]]], tmp_path: Path
+) -> None:
     root, changes, mails = made
     touched = {file.path: file for one in changes.changes for file in one.files}
     assert len(touched) >= 22
@@ -66,23 +71,34 @@ def test_a_second_scan_proposes_nothing(made: tuple[Path, produce.Made, list[tup
     root, changes, _ = made
     overlay = {file.path: file.after for one in changes.changes for file in one.files}
     known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
-    options = pipeline.Options((root,), rules.load(), known, tree=root)
-    work = pipeline.work(options, root, VERSION)
+    options = scans.Options((root,), rules.load(), known, tree=root)
+    work = scans.work(options, root, VERSION)
     left = []
-    for group in pipeline.modules(pipeline.Tree(root), sorted(overlay)):
-        tracer = pipeline.Tracer(pipeline.Tree(root, overlay), known, options.budget)
+    for group in scans.modules(Tree(root), sorted(overlay)):
+        tracer = Tracer(Tree(root, overlay), known, options.budget)
         left += [f for f in work.module(tracer, group).findings if f.rewrite.status == "proposed"]
     assert [(f.rule, f.span.path, f.span.line) for f in left] == []
 
 
 def _complaints(root: Path, text: bytes, *words: str) -> Counter[str]:
-    script = ["perl", str(root / "scripts/checkpatch.pl"), "--strict", "--no-tree", "--no-summary", "--terse", *words, "-"]
+    script = [
+        "perl",
+        str(root / "scripts/checkpatch.pl"),
+        "--strict",
+        "--no-tree",
+        "--no-summary",
+        "--terse",
+        *words,
+        "-",
+    ]
     done = subprocess.run(script, cwd=root, input=text, capture_output=True, check=False)
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     return Counter(match[1] for line in lines if (match := re.search(r"((?:ERROR|WARNING|CHECK): .*)", line)))
 
 
-def test_checkpatch_says_nothing_that_the_lines_did_not_have(made: tuple[Path, produce.Made, list[tuple[str, bytes]]]) -> None:
+def test_checkpatch_says_nothing_that_the_lines_did_not_have(
+    made: tuple[Path, produce.Made, list[tuple[str, bytes]]],
+) -> None:
     root, changes, mails = made
     if shutil.which("perl") is None:
         pytest.skip("NO PERL: checkpatch.pl needs it")
@@ -90,12 +106,18 @@ def test_checkpatch_says_nothing_that_the_lines_did_not_have(made: tuple[Path, p
         said = _complaints(root, data)
         # the same lines as they were, as if they were new
         undone = [build.FileChange(file.path, file.after, file.before) for file in one.files]
-        before = _complaints(root, "".join(file.diff for file in undone).encode("utf-8", "surrogateescape"), "--ignore", "COMMIT_MESSAGE")
-        assert said - before == Counter({}) or said - before == Counter({"ERROR: Missing Signed-off-by: line(s)": 1}), name
+        before = _complaints(
+            root, "".join(file.diff for file in undone).encode("utf-8", "surrogateescape"), "--ignore", "COMMIT_MESSAGE"
+        )
+        assert said - before == Counter({}) or said - before == Counter({"ERROR: Missing Signed-off-by: line(s)": 1}), (
+            name
+        )
 
 
 def _can_build() -> bool:
-    header = subprocess.run(["gcc", "-E", "-include", "gelf.h", "-x", "c", "/dev/null"], capture_output=True, check=False)
+    header = subprocess.run(
+        ["gcc", "-E", "-include", "gelf.h", "-x", "c", "/dev/null"], capture_output=True, check=False
+    )
     return all(shutil.which(tool) for tool in ("make", "flex", "bison", "bc")) and header.returncode == 0
 
 
@@ -141,7 +163,7 @@ def test_fixtures_compile_as_kernel_objects(kernel: Callable[[str], Path], tmp_p
 def test_killed_at_any_moment_no_file_is_half_written(tmp_path: Path) -> None:
     (tmp_path / "MAINTAINERS").write_text("")
     texts = {f"d{n}/win.c": DRIVER.replace("win", f"win{n}") for n in range(12)}
-    command = [sys.executable, "-m", "analyzer", "patch", str(tmp_path), "--in-place", "--force", "-j", "1"]
+    command = [sys.executable, "-m", "dmamigrate", "patch", str(tmp_path), "--in-place", "--force", "-j", "1"]
     chance = random.Random(7)
     whole = {path: {text} for path, text in texts.items()}
     changed = 0

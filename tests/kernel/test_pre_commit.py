@@ -34,7 +34,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("case", "stopped"),
-    [pytest.param("parameter/before", True, id="a BAR is stopped"), pytest.param("parameter/after", False, id="a migrated one passes")],
+    [
+        pytest.param("parameter/before", True, id="a BAR is stopped"),
+        pytest.param("parameter/after", False, id="a migrated one passes"),
+    ],
 )
 def test_commit(repository: Path, case: str, stopped: bool) -> None:
     shutil.copy(ROOT / "fixtures" / case / "fx.c", repository / "fx.c")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import rules
+from dmamigrate import rules
 
 pytestmark = pytest.mark.kernel
 _FOLDERS = ("include", "lib", "mm", "kernel", "arch/x86/include", "arch/arm64/include", "arch/powerpc", "net/core", "sound/core",
@@ -26,10 +26,16 @@ def test_every_name_is_known_to_some_kernel(kernel: Callable[[str], Path]) -> No
                 words.update(re.findall(rb"\w+", file.read_bytes()))
     unknown: list[str] = []
     for table in sorted((rules.folder() / "sources").glob("*.toml")):
-        entries = [entry for kind in tomllib.loads(table.read_text()).values() if isinstance(kind, list) for entry in kind]
+        entries = [
+            entry for kind in tomllib.loads(table.read_text()).values() if isinstance(kind, list) for entry in kind
+        ]
         for entry in entries:
             if "removed in" in entry["evidence"]:
                 continue  # out-of-tree drivers still call it
-            names = [*entry.get("call", ()), *entry.get("variable", ()), *(n for f in entry.get("field", ()) for n in f.split("."))]
+            names = [
+                *entry.get("call", ()),
+                *entry.get("variable", ()),
+                *(n for f in entry.get("field", ()) for n in f.split(".")),
+            ]
             unknown += [f"{table.name}: {name}" for name in names if name.encode() not in words]
     assert unknown == []

@@ -37,7 +37,9 @@ def _run(*command: str, cwd: Path | None = None) -> str:
     except OSError as error:
         raise NoTreeError(f"{command[0]}: {error.strerror}") from error
     if done.returncode != 0:
-        raise NoTreeError(f"{' '.join(command[:2])}: {(done.stderr or done.stdout).strip().splitlines()[-1:] or 'failed'}")
+        raise NoTreeError(
+            f"{' '.join(command[:2])}: {(done.stderr or done.stdout).strip().splitlines()[-1:] or 'failed'}"
+        )
     return done.stdout
 
 

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One mapping along the paths of the function that makes it: exits that skip its unmap, and unmaps that come twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from dmamigrate.findings import Kind, Origin
+from dmamigrate.lives.api import DMA_CALLS
+from dmamigrate.lives.detect.defects import Defect, where
+from dmamigrate.lives.pair import Life, Lives, Site
+from dmamigrate.paths.explore import Explorer
+from dmamigrate.paths.places import Frame, below
+from dmamigrate.paths.state import Client, State, Trail
+from dmamigrate.paths.steps import step
+from dmamigrate.paths.values import NONZERO, ZERO, Flags, Value, constant
+from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, strip, walk
+from dmamigrate.syntax.functions import Function
+from dmamigrate.values.origins import Tracer
+
+_LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
+_KEY = "@mapping"
+# The work goes on, and whoever ends it unmaps.
+_UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
+_ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
+_CALLERS = 8  # of one unmapping function that are looked at
+_IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Exit:
+    error: bool
+    trail: Trail | None
+
+
+class _Along(Client):
+    """Follows the mapping that one call makes and one place keeps."""
+
+    splits = frozenset({"dma_mapping_error", *_ACTIONS})
+
+    def __init__(
+        self, life: Life, place: str, cleaning: frozenset[str], probe: bool, through: Iterable[str] = ()
+    ) -> None:
+        """`through` are the functions between the one that is walked and the one that maps, both included."""
+        self.cleaning, self._probe = cleaning, probe
+        if through:
+            names = sorted({re.escape(name).encode() for name in (*through, *cleaning)})
+            self.words = re.compile(rb"\b(?:" + b"|".join(names) + rb")\s*\(")
+        self.leaks: list[_Exit] = []
+        self.unmapped_on_error = False
+        self.twice: list[tuple[Site, Trail | None]] = []
+        self._site, self._place = life.map, place
+        self._mistaken = frozenset(site.key for site in life.mistaken)
+        self.watched = place
+
+    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
+        del values
+        if call.start == self._site.call.start and frame.fn.source.path == self._site.fn.source.path:
+            after = state.refine(_KEY, _LIVE)
+            return State(after.env, Trail(frame.fn, call, "mapped here", None))
+        api = DMA_CALLS.get(call.name)
+        if api is not None and api.role == "unmap" and state.get(_KEY) is not None:
+            site = Site(frame.fn, node, call, api)
+            handle = site.argument("addr")
+            if site.key in self._mistaken:
+                return state.refine(_KEY, _ENDED)  # meant to, and reported for what it is
+            if handle is not None and frame.place(handle) == self._place:
+                if state.get(_KEY) == _ENDED:
+                    self.twice.append((site, state.trail))
+                after = state.refine(_KEY, _ENDED)
+                return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
+        elif call.name in self.cleaning and state.get(_KEY) is not None:
+            return state.refine(_KEY, _HANDED)
+        elif not call.name and self._hands_on(frame, call):
+            return state.forget(lambda key, _: key == _KEY)
+        return state
+
+    def _hands_on(self, frame: Frame, call: Call) -> bool:
+        """Whether an indirect call is handed what the handle is kept in."""
+        places = [place.lstrip("&*") for argument in call.args if (place := frame.place(argument)) is not None]
+        return any(self._place.startswith(place) for place in places)
+
+    def stored(self, frame: Frame, node: int, store: Assign, state: State) -> State:
+        del node
+        makes = any(part is self._site.call for part in walk(store.parts[1]))
+        if makes and frame.parent is not None:
+            self._place = self.watched = frame.place(store.parts[0]) or self._place
+        place = frame.place(store.parts[0])
+        if not makes and place is not None and below(self._place, place) and state.get(_KEY) is not None:
+            return state.forget(lambda key, _: key == _KEY)  # another handle, or another object that one is kept in
+        return state
+
+    def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
+        if call.name in _ACTIONS and state.get(_KEY) is not None:
+            action = strip(call.args[1]) if len(call.args) > 1 else None
+            if not truth:
+                return state.forget(lambda key, _: key == _KEY)  # whatever is done with it is the action's affair
+            if not isinstance(action, Name) or action.text not in self.cleaning:
+                return state
+            return state.refine(_KEY, _ENDED if call.name.endswith("_or_reset") else _LIVE)
+        if call.name == "dma_mapping_error" and len(call.args) == 2 and frame.place(call.args[1]) == self._place:
+            return state.forget(lambda key, _: key == _KEY) if truth else state.refine(self._place, NONZERO)
+        return state
+
+    def left(self, frame: Frame, state: State, value: Value) -> None:
+        error = _is_error(frame, value)
+        if state.get(_KEY) == _LIVE and state.get(self._place) != ZERO:  # no address is 0 by the driver's own book
+            self.leaks.append(_Exit(error, state.trail))
+        elif state.get(_KEY) in (_ENDED, _HANDED) and error:
+            self.unmapped_on_error = True
+
+    @property
+    def answers_for_errors(self) -> bool:
+        """Whether an error exit has to unmap: another one does, or nobody will after a probe that failed."""
+        return self.unmapped_on_error or self._probe
+
+
+def _is_error(frame: Frame, value: Value) -> bool:
+    """Whether a function that returns this says that it failed."""
+    kind = frame.fn.returns
+    if not isinstance(value, Flags) or (kind.base == "void" and not kind.pointers):
+        return False
+    if value.on & _UNDER_WAY:
+        return False
+    if value.negative:
+        return True
+    if kind.pointers or kind.base == "bool":
+        return value.exact and not value.on
+    return value.nonzero and not any(name.isdigit() for name in value.on)
+
+
+def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+    """The exits after a successful map that skip its unmap, and the unmaps of what is unmapped already."""
+    for life in pairs.lives:
+        target = _kept_in(life.map)
+        place = Frame(life.map.fn).place(target) if target is not None else None
+        if target is None or place is None or "[" in place or not life.unmaps or life.map.fn.macro:
+            continue
+        if _IF.search(life.map.fn.source.blanked, life.map.fn.start, life.map.fn.end):
+            continue  # which arms of two #if go together is not known
+        client = _Along(life, place, _cleaning(tracer, life), _is_probe(life.map.fn))
+        ended = {end.key for end in life.ends}
+        explorer = Explorer(tracer.tree, client)
+        explorer.explore(life.map.fn)
+        if not explorer.complete:
+            continue
+        for site, trail in client.twice:
+            origin = _origin(trail, Trail(site.fn, site.call, "unmapped again", None))
+            yield Defect(
+                "unmap-wrong-handle",
+                site,
+                origin,
+                {"what": f"the address that was unmapped before; mapped at {where(life.map)}"},
+                life,
+            )
+        looping = any(
+            (call.name in client.cleaning or Site(life.map.fn, node, call, life.map.api).key in ended)
+            and _in_loop(life.map.fn, node)
+            for node, call in life.map.fn.calls
+        )
+        leak = _leak(client, target, life) if not looping else None
+        if leak is not None:
+            yield Defect(
+                "mapping-leaked",
+                life.map,
+                _origin(leak.trail, None),
+                {"what": "an exit after this map skips its unmap"},
+                life,
+            )
+
+
+def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+    """The mappings that a probe() leaves behind when it fails later on: then nothing calls what unmaps them."""
+    for life in pairs.lives:
+        target = _kept_in(life.map)
+        place = Frame(life.map.fn).place(target) if target is not None else None
+        if place is None or "[" in place or not life.unmaps or not life.checks or life.map.fn.macro:
+            continue
+        for chain in _chains(tracer, life.map.fn):
+            fns = (*chain, life.map.fn)
+            cleaning = _cleaning(tracer, life) - {fn.name for fn in fns}
+            if any(_IF.search(fn.source.blanked, fn.start, fn.end) for fn in fns) or _called_back(cleaning, life):
+                continue
+            if any(call.name in cleaning and _in_loop(fn, node) for fn in fns for node, call in fn.calls):
+                continue  # that the loop runs at all, no path tells
+            client = _Along(life, place, cleaning, True, [fn.name for fn in fns])
+            Explorer(tracer.tree, client).explore(chain[0])
+            leak = min(
+                (one for one in client.leaks if one.error), key=lambda one: len(list(one.trail or ())), default=None
+            )
+            if leak is not None:
+                what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
+                yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": what}, life)
+                break
+
+
+def _in_loop(fn: Function, node: int) -> bool:
+    """Whether what stands at `node` may be run again."""
+    seen: set[int] = set()
+    queue = [edge.to for edge in fn.nodes[node].edges]
+    while queue:
+        at = queue.pop()
+        if at == node:
+            return True
+        if at not in seen:
+            seen.add(at)
+            queue += [edge.to for edge in fn.nodes[at].edges]
+    return False
+
+
+def _chains(tracer: Tracer, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
+    """The ways from a probe() down to `fn`, which is not part of them, where each function on the way has one caller."""
+    callers = {(one.fn.source.path, one.fn.start): one.fn for one in tracer.stores.callers(fn)[0]}
+    if len(callers) != 1 or not levels:
+        return
+    above = next(iter(callers.values()))
+    if above is fn or above.macro:
+        return
+    if _is_probe(above):
+        yield (above,)
+    else:
+        yield from ((*chain, above) for chain in _chains(tracer, above, levels - 1))
+
+
+def _called_back(names: Iterable[str], life: Life) -> bool:
+    """Whether one of these functions is handed to somebody who calls it when an object dies, whatever probe() returned."""
+    pattern = re.compile(
+        rb"(?:\.\s*release\s*=\s*&?|[(,]\s*&?)(?:"
+        + b"|".join(re.escape(name.encode()) for name in names)
+        + rb")\s*[,)}]"
+    )
+    sources = {site.fn.source.path: site.fn.source for site in (life.map, *life.ends)}
+    return bool(list(names)) and any(pattern.search(source.blanked) for source in sources.values())
+
+
+class _Ends(Client):
+    """Follows what is unmapped on the paths of a function that maps nothing itself."""
+
+    words = re.compile(
+        rb"\b(?:" + b"|".join(name.encode() for name, api in DMA_CALLS.items() if api.role == "unmap") + rb")\s*\("
+    )
+
+    def __init__(self) -> None:
+        self.twice: list[tuple[Site, Trail | None]] = []
+
+    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
+        del values
+        api = DMA_CALLS.get(call.name)
+        site = Site(frame.fn, node, call, api) if api is not None and api.role == "unmap" else None
+        handle = site.argument("addr") if site is not None else None
+        place = frame.place(handle) if handle is not None else None
+        if site is None or place is None or "[" in place:
+            return state
+        key = f"{place}@ended"  # whatever changes the place, or what it is reached by, drops this
+        if state.get(key) == _ENDED:
+            self.twice.append((site, state.trail))
+        after = state.refine(key, _ENDED)
+        return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
+
+
+def twice(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+    """The unmaps of what the same function, or one that it called, has unmapped already."""
+    ends = {site.key: (site, life) for life in pairs.lives for site in life.ends}
+    maps = {(life.map.fn.source.path, life.map.fn.start) for life in pairs.lives}
+    roots = {(site.fn.source.path, site.fn.start): site.fn for site, _ in ends.values()}
+    for fn in list(roots.values()):
+        roots |= {
+            (caller.fn.source.path, caller.fn.start): caller.fn for caller in tracer.stores.callers(fn)[0][:_CALLERS]
+        }
+    seen: set[tuple[str, int]] = set()
+    for key, fn in sorted(roots.items()):
+        if key in maps or fn.macro or _IF.search(fn.source.blanked, fn.start, fn.end):
+            continue
+        client = _Ends()
+        Explorer(tracer.tree, client, limit=2000).explore(fn)
+        for site, trail in client.twice:
+            if site.key in ends and site.key not in seen:
+                seen.add(site.key)
+                facts = {"what": "the address that was unmapped before on this path"}
+                origin = _origin(trail, Trail(site.fn, site.call, "unmapped again", None))
+                yield Defect("unmap-wrong-handle", site, origin, facts, ends[site.key][1])
+
+
+def _leak(client: _Along, target: Expr, life: Life) -> _Exit | None:
+    """The shortest exit that leaks; for what outlives the function, one with an error beside another that does unmap."""
+    if isinstance(target, Name):
+        if target.variable < 0 or _escapes(life.map, target):
+            return None
+        exits = client.leaks
+    elif client.answers_for_errors:
+        exits = [one for one in client.leaks if one.error]
+    else:
+        return None
+    return min(exits, key=lambda one: len(list(one.trail or ())), default=None)
+
+
+def _is_probe(fn: Function) -> bool:
+    """Whether this is a driver's probe(): if it fails, drivers/base/dd.c calls no remove()."""
+    return re.search(rb"\.probe\w*\s*=\s*" + re.escape(fn.name.encode()) + rb"\b", fn.source.blanked) is not None
+
+
+def _cleaning(tracer: Tracer, life: Life) -> frozenset[str]:
+    """The functions that unmap this mapping, and who calls those: how they decide is their own affair."""
+    enders = [end.fn for end in life.ends if end.fn is not life.map.fn]
+    names = {fn.name for fn in enders}
+    for _ in range(2):
+        enders = [caller.fn for fn in enders for caller in tracer.stores.callers(fn)[0] if caller.fn.name not in names]
+        names |= {fn.name for fn in enders}
+    return frozenset(names - {life.map.fn.name})
+
+
+def _escapes(site: Site, variable: Name) -> bool:
+    """Whether the local's value goes anywhere but to the calls of the DMA API."""
+    for node in site.fn.nodes:
+        if node.expr is None:
+            continue
+        api = [
+            part
+            for e in walk(node.expr)
+            if isinstance(e, Call) and e.name in DMA_CALLS
+            for a in e.args
+            for part in walk(a)
+        ]
+        stores = [e.parts[0] for e in walk(node.expr) if isinstance(e, Assign) and e.op == "="]
+        for part in walk(node.expr):
+            named = isinstance(part, Name) and part.variable == variable.variable
+            if named and not any(part is one for one in (*api, *stores)):
+                return True
+    return False
+
+
+def _kept_in(site: Site) -> Expr | None:
+    expr = site.fn.nodes[site.node].expr
+    for part in walk(expr) if expr is not None else ():
+        if isinstance(part, Assign) and part.op == "=" and strip(part.parts[1]) == site.call:
+            target = strip(part.parts[0])
+            return target if isinstance(target, Name | Member) else None
+    return None
+
+
+def _origin(trail: Trail | None, last: Trail | None) -> Origin:
+    return Origin(
+        (Kind.DMA_ADDR,),
+        True,
+        tuple(step(one) for one in (*(trail or ()), *((last,) if last else ()))),
+        None,
+        ((Kind.DMA_ADDR, 1),),
+    )

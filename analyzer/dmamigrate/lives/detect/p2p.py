@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""P2P transfers: whether each path maps, links and unmaps as the map type that the P2P code answered demands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dmamigrate.findings import Kind, Origin
+from dmamigrate.lives.api import DMA_CALLS, MMIO, DmaCall
+from dmamigrate.lives.detect.defects import Defect
+from dmamigrate.lives.pair import Site
+from dmamigrate.paths.explore import Explorer
+from dmamigrate.paths.maptype import CARRIED
+from dmamigrate.paths.places import Frame, assigned, below, sources
+from dmamigrate.paths.state import Client, State, Trail
+from dmamigrate.paths.steps import step
+from dmamigrate.paths.values import BUS, NONE, THRU, ZERO, Flags, MapType, Same, Value, constant
+from dmamigrate.program.tree import Tree
+from dmamigrate.syntax.expr import Assign, Call, Name, path_of, strip, walk
+from dmamigrate.syntax.functions import Function
+from dmamigrate.syntax.unit import Unit
+
+# Code that knows of map types names one of these.
+WORDS = ("pci_p2pdma_state", "pci_p2pdma_map_type", "pci_p2pdma_map_segment", "is_pci_p2pdma_page", THRU, BUS, NONE)
+_KNOWS = re.compile(rb"\b(?:" + b"|".join(word.encode() for word in WORDS) + rb")\b")
+_ASKS = re.compile(rb"\b(?:pci_p2pdma_state|pci_p2pdma_map_type|pci_p2pdma_map_segment|is_pci_p2pdma_page)\s*\(")
+_SINKS = frozenset(name for name, api in DMA_CALLS.items() if api.role in ("map", "unmap"))
+_MAPS = re.compile(rb"\b(?:" + b"|".join(name.encode() for name in sorted(_SINKS)) + rb")\s*\(")
+_FLAG = re.compile(r"(?!DMA_ATTR_)[A-Z][A-Z0-9_]+")
+_WHOLE = re.compile(r"(?:\d+:)?#?\w+")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A mapping call as one path reaches it: its attributes, and the map types possible there by the place they are kept in."""
+
+    frame: Frame
+    node: int
+    call: Call
+    api: DmaCall
+    attrs: Value
+    kinds: tuple[tuple[str, MapType], ...]
+    trail: Trail | None
+
+
+class _Watch(Client):
+    """Collects what reaches the mapping calls."""
+
+    words = re.compile(
+        rb"\b(?:"
+        + b"|".join(name.encode() for name in sorted({*_SINKS, *WORDS, MMIO}))
+        + rb"|p2pdma\s*(?:\.|->)\s*map|enum pci_p2pdma_map_type)\b"
+    )
+
+    def __init__(self, carriers: Mapping[str, str] | None = None) -> None:
+        self.seen: list[Seen] = []
+        self.carriers = carriers or {}
+        # the map types that are known where a flag is set in what is kept
+        self.set_under: dict[str, set[str]] = {}
+
+    def stored(self, frame: Frame, node: int, store: Assign, state: State) -> State:
+        del node
+        if store.op == "|=" and not isinstance(strip(store.parts[0]), Name):
+            kinds = [value.may for value in state.env.values() if isinstance(value, MapType)]
+            decided = {kind for may in kinds if len(may) == 1 for kind in may}
+            for part in walk(store.parts[1]):
+                if isinstance(part, Name) and part.variable < 0 and _FLAG.fullmatch(part.text):
+                    self.set_under.setdefault(part.text, set()).update(decided if len(decided) == 1 else {""})
+        return state
+
+    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
+        api = DMA_CALLS.get(call.name)
+        if api is None or api.role not in ("map", "unmap"):
+            return state
+        position = api.position("attrs")
+        attrs: Value = values[position] if 0 <= position < len(values) else ZERO
+        if isinstance(attrs, Same):
+            attrs = state.get(attrs.place) or attrs
+        if api.family == "resource" and isinstance(attrs, Flags):
+            attrs = attrs.union(constant(MMIO))
+        kinds = tuple(sorted((key, value) for key, value in state.env.items() if isinstance(value, MapType)))
+        self.seen.append(Seen(frame, node, call, api, attrs, kinds, state.trail))
+        return state
+
+
+def _functions_with(unit: Unit, pattern: re.Pattern[bytes]) -> dict[int, Function]:
+    found: dict[int, Function] = {}
+    for match in pattern.finditer(unit.source.blanked):
+        item = unit.item_at(match.start())
+        if item is not None and item.kind == "function" and item.head not in found:
+            found[item.head] = unit.function(item)
+    return found
+
+
+def _roots(tree: Tree, unit: Unit) -> list[Function]:
+    """The functions of one file that know of map types and map; of one that knows only, those that ask it."""
+    explorer = Explorer(tree, Client())
+    knowing = _functions_with(unit, _KNOWS)
+    roots = {at: fn for at, fn in knowing.items() if explorer.reaches(fn, _MAPS)}
+    helpers = [re.escape(fn.name.encode()) for at, fn in knowing.items() if at not in roots]
+    if helpers:
+        asking = _functions_with(unit, re.compile(rb"\b(?:" + b"|".join(helpers) + rb")\s*\("))
+        roots |= {at: fn for at, fn in asking.items() if explorer.reaches(fn, _MAPS)}
+    # a static function is walked where it is called: there more is known
+    called = {call.name for fn in roots.values() for _, call in fn.calls}
+    inner = {at: fn for at, fn in roots.items() if fn.static and fn.name in called}
+    if inner:
+        names = b"|".join(sorted(re.escape(fn.name.encode()) for fn in inner.values()))
+        roots |= _functions_with(unit, re.compile(rb"\b(?:" + names + rb")\s*\("))
+    return [roots[at] for at in sorted(roots.keys() - inner.keys())]
+
+
+def faults(tree: Tree, paths: Iterable[str]) -> Iterator[Defect]:
+    """The faults of the files `paths`, each once, by the shortest path that shows it."""
+    files = frozenset(paths)
+    units = [unit for path in sorted(files) if (unit := tree.unit(path)) is not None]
+    knowing = [unit for unit in units if any(word.encode() in unit.source.data for word in WORDS)]
+    watches = [_walked(tree, fn, {}) for unit in knowing for fn in _roots(tree, unit)]
+    carriers = _carriers(watches)
+    if carriers:
+        flags = re.compile(rb"\b(?:" + b"|".join(sorted(flag.encode() for flag in carriers)) + rb")\b")
+        explorer = Explorer(tree, Client())
+        found = [fn for unit in knowing for fn in _functions_with(unit, flags).values() if explorer.reaches(fn, _MAPS)]
+        # who asks knows better than what an earlier call left in the flags
+        testing = [fn for fn in found if _ASKS.search(fn.source.blanked, fn.start, fn.end) is None]
+        watches += [_walked(tree, fn, carriers) for fn in testing]
+    best: dict[tuple[str, str, int], Defect] = {}
+    for seen in (seen for watch in watches for seen in watch.seen):
+        for fault in _judged(seen, files):
+            key = (fault.rule, *fault.site.key)
+            if key not in best or len(fault.origin.steps) < len(best[key].origin.steps):
+                best[key] = fault
+    yield from (best[key] for key in sorted(best))
+
+
+def _walked(tree: Tree, fn: Function, carriers: Mapping[str, str]) -> _Watch:
+    watch = _Watch(carriers)
+    Explorer(tree, watch).explore(fn)
+    return watch
+
+
+def _carriers(watches: Iterable[_Watch]) -> dict[str, str]:
+    """The flags that are set under one map type only: whoever finds one set later knows the type."""
+    found: dict[str, set[str]] = {}
+    for watch in watches:
+        for flag, kinds in watch.set_under.items():
+            found.setdefault(flag, set()).update(kinds)
+    return {flag: min(kinds) for flag, kinds in sorted(found.items()) if len(kinds) == 1 and kinds != {""}}
+
+
+def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
+    given = seen.attrs.has(MMIO) if isinstance(seen.attrs, Flags) else None
+    frame, node, call = _at_fault(seen, files)
+    for place, kind in seen.kinds:
+        # whoever maps by a type that was kept has to ask for each: nothing before this call did
+        if kind.may == {BUS} or (kind.kept and seen.api.role == "map" and {BUS, NONE} <= kind.may and given is False):
+            rule = "p2p-bus-address-mapped"
+        elif THRU in kind.may and given is False:
+            rule = "p2p-missing-mmio"
+        elif kind.asked and NONE in kind.may and given is True:
+            rule = "mmio-on-ram"
+        else:
+            continue
+        if _concerns(place, kind, seen, frame.depth):
+            yield Defect(rule, Site(frame.fn, node, call, seen.api), _path(seen, frame), {"callee": call.name})
+
+
+def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call]:
+    """The call to report: a wrapper that hands its attributes on is not at fault, who called it is."""
+    frame: Frame = seen.frame
+    node = seen.node
+    call: Call = seen.call
+    position = seen.api.position("attrs")
+    while frame.parent is not None and frame.call is not None:
+        argument = strip(call.args[position]) if 0 <= position < len(call.args) else None
+        handed = isinstance(argument, Name) and argument.variable >= 0 and argument.variable not in assigned(frame.fn)
+        variable = frame.fn.variables[argument.variable] if handed and isinstance(argument, Name) else None
+        if frame.fn.source.path in files and not frame.fn.macro and (variable is None or variable.position < 0):
+            break
+        position = variable.position if variable is not None else -1
+        node, call, frame = frame.node, frame.call, frame.parent
+    return frame, node, call
+
+
+def _concerns(place: str, kind: MapType, seen: Seen, reported: int) -> bool:
+    """Whether the map type kept in `place` is that of what the call maps.
+
+    It is if the address is computed from what was asked about. Where that is not known, the type counts in the function that
+    holds it, and in callees that it was handed on to.
+    """
+    if place == CARRIED:
+        return seen.api.family in ("phys", "iova") and seen.api.role == "unmap"
+    mapped = _mapped(seen)
+    if kind.subject and mapped:
+        return bool(kind.subject & mapped)
+    owner = int(place.partition(":")[0]) if place[:1].isdigit() else 0
+    chain: list[Frame] = [seen.frame]
+    while chain[0].parent is not None:
+        chain.insert(0, chain[0].parent)
+    if reported > owner:
+        root = _WHOLE.match(place)
+        handed = [
+            [b for b in one.bound.values() if root is not None and below(b.lstrip("&*"), root[0])]
+            for one in chain[owner + 1 : reported + 1]
+        ]
+        return all(handed)
+    return seen.api.family not in ("page", "single") or seen.api.role == "unmap"
+
+
+def _mapped(seen: Seen) -> frozenset[str]:
+    """The places that the mapped address is computed from; for an unmap, that of the map whose handle it is given, if it is near."""
+    site = Site(seen.frame.fn, seen.node, seen.call, seen.api)
+    for role in ("phys", "page", "ptr"):
+        if (address := site.argument(role)) is not None:
+            return sources(seen.frame, address)
+    handle = site.argument("addr")
+    path = path_of(handle) if handle is not None else None
+    for node in seen.frame.fn.nodes if path is not None else ():
+        for store in walk(node.expr) if node.expr is not None else ():
+            made = strip(store.parts[1]) if isinstance(store, Assign) and path_of(store.parts[0]) == path else None
+            api = DMA_CALLS.get(made.name) if isinstance(made, Call) else None
+            if isinstance(made, Call) and api is not None and api.role == "map":
+                return _mapped(Seen(seen.frame, seen.node, made, api, seen.attrs, (), None))
+    return frozenset()
+
+
+def _path(seen: Seen, reported: Frame) -> Origin:
+    """The decisions on the way, those of other functions left out unless they are about the map type."""
+    shown = {reported.fn, seen.frame.fn}
+    steps = [step(one) for one in seen.trail or () if one.fn in shown or "map type" in one.note]
+    last = Trail(seen.frame.fn, seen.call, f"{seen.call.name}() is reached", None)
+    return Origin((Kind.P2P,), True, (*steps, step(last)), None, ((Kind.P2P, 1),))

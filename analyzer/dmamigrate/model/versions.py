@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel versions and which behaviour of the API each has."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from dmamigrate.errors import UsageError
+
+# Where behaviour changed. 6.1, 6.12, 7.2 and 7.3 were read; 6.18, 6.19 and 7.0 are inferred from 7.2 and the merge of the
+# dma_map_phys() series.
+KNOWN = ("6.1", "6.12", "6.18", "6.19", "7.0", "7.2", "7.3")
+
+
+@cache
+def release(version: str) -> tuple[int, int]:
+    """(major, minor) of "7.3" or "7.3.4". Raises UsageError if it is no version."""
+    parts = version.split(".")
+    if len(parts) < 2 or not all(part.isdigit() for part in parts[:2]):
+        raise UsageError(f"{version}: not a kernel version; write it as 6.18 or 7.3")
+    return int(parts[0]), int(parts[1])
+
+
+@cache
+def behaviour(version: str) -> str:
+    """The newest known version that is not newer than `version`, the oldest for anything older."""
+    wanted = release(version)
+    return max((v for v in KNOWN if release(v) <= wanted), key=release, default=KNOWN[0])

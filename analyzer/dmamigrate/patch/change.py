@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One change: the findings whose rewrites go together, and what they make of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dmamigrate.errors import UsageError
+from dmamigrate.findings import Edit, Finding
+from dmamigrate.rewrite.layout import apply
+from dmamigrate.rewrite.propose import diff
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file before and after; `before` is empty for a new one."""
+
+    path: str
+    before: bytes
+    after: bytes
+
+    @property
+    def diff(self) -> str:
+        """What git would show, with the header that names the file."""
+        text = diff(self.path, self.before, self.after)
+        if not self.before:
+            return f"diff --git a/{self.path} b/{self.path}\nnew file mode 100644\n" + text.replace(
+                f"--- a/{self.path}", "--- /dev/null", 1
+            )
+        return f"diff --git a/{self.path} b/{self.path}\n{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes one patch."""
+
+    findings: tuple[Finding, ...]
+    files: tuple[FileChange, ...]
+
+
+def wanted(findings: Iterable[Finding], unproved: bool) -> list[Finding]:
+    """The findings whose rewrite may be written: those that are proved, with `unproved` any that is proposed and not refuted."""
+    statuses = ("proved", "unknown") if unproved else ("proved",)
+    return [f for f in findings if f.rewrite.status == "proposed" and f.verdict.status in statuses]
+
+
+def together(findings: Iterable[Finding]) -> list[frozenset[str]]:
+    """The files that each rewrite changes at once."""
+    return sorted({frozenset(edit.path for edit in finding.rewrite.edits) for finding in findings}, key=sorted)
+
+
+def change(findings: Iterable[Finding], files: frozenset[str], read: Callable[[str], bytes]) -> Change:
+    """The change that the rewrites of `findings` make to `files`.
+
+    Raises UsageError if a file is not any more what was scanned, or if two rewrites want different things of one place.
+    """
+    mine = tuple(f for f in findings if {edit.path for edit in f.rewrite.edits} <= files)
+    done: list[FileChange] = []
+    for path in sorted(files):
+        before = read(path)
+        edits: set[Edit] = set()
+        for finding in mine:
+            own = tuple(edit for edit in finding.rewrite.edits if edit.path == path)
+            if own and diff(path, before, apply(before, own)) not in finding.rewrite.diff:
+                raise UsageError(f"{path}: changed while it was read; run it again")
+            edits |= set(own)
+        ordered = sorted(edits, key=lambda edit: (edit.start, edit.end))
+        for one, other in pairwise(ordered):
+            if other.start < one.end:
+                raise UsageError(f"{path}: two rewrites change the same place; use --select to take one of their rules")
+        done.append(FileChange(path, before, apply(before, tuple(ordered))))
+    return Change(mine, tuple(done))

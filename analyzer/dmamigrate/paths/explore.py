@@ -1,0 +1,505 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every path through a function and the callees that matter, with what is known on each: flags, map types, conditions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dmamigrate.lives.api import DMA_CALLS
+from dmamigrate.paths.constants import Constants
+from dmamigrate.paths.maptype import asked, carried, page_is, tests_page
+from dmamigrate.paths.places import Frame, behind, below, enter, live_after
+from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
+from dmamigrate.paths.values import (
+    MAP_TYPES,
+    NEGATIVE,
+    NONZERO,
+    UNKNOWN,
+    ZERO,
+    Flags,
+    MapType,
+    Same,
+    Value,
+    constant,
+)
+from dmamigrate.program.tree import Tree
+from dmamigrate.program.types import Types
+from dmamigrate.syntax.expr import (
+    Assign,
+    Binary,
+    Call,
+    Cast,
+    Conditional,
+    Expr,
+    Index,
+    Initializer,
+    Member,
+    Name,
+    Statements,
+    Unary,
+    strip,
+)
+from dmamigrate.syntax.functions import Edge, Function, Node
+
+_EXIT = 1
+_TRANSPARENT = frozenset({"likely", "unlikely", "WARN_ON", "WARN_ON_ONCE", "READ_ONCE", "BUG_ON"})
+_ZEROING = re.compile(r"(?:devm_)?k[vc]?zalloc\w*|(?:devm_)?k[v]?calloc\w*|vzalloc\w*")
+_EXITS = 24  # ways out of one callee that are told apart
+
+
+Outcomes = list[tuple[State, Value]]
+
+
+class Explorer:
+    """Walks the paths of one function for one client, at most `limit` steps in all."""
+
+    def __init__(self, tree: Tree, client: Client, limit: int = 6000, depth: int = 8) -> None:
+        self._tree = tree
+        self._client = client
+        self._constants = Constants(tree)
+        self._types = Types(tree)
+        self._limit = limit
+        self._depth = depth
+        self._steps = 0
+        self._matters: dict[Function, bool] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every path was walked to its end."""
+        return self._steps < self._limit
+
+    def reaches(self, fn: Function, words: re.Pattern[bytes], levels: int = 4) -> bool:
+        """Whether `fn`, or what it calls, `levels` deep, holds one of `words`."""
+        return self._holds(fn, words, levels, set())
+
+    def _holds(self, fn: Function, words: re.Pattern[bytes], levels: int, seen: set[Function]) -> bool:
+        seen.add(fn)
+        if words.search(fn.source.blanked, fn.start, fn.end) is not None:
+            return True
+        unit = self._tree.unit(fn.source.path)
+        if levels <= 1 or unit is None:
+            return False
+        names = {call.name for _, call in fn.calls if call.name}
+        called = (one for name in sorted(names) for one in self._tree.functions(name, unit, words))
+        return any(one not in seen and self._holds(one, words, levels - 1, seen) for one in called)
+
+    def explore(self, fn: Function) -> None:
+        """Walk all paths through `fn`."""
+        frame = Frame(fn)
+        for state, value in self._through(frame, State({})):
+            self._client.left(frame, state, value)
+
+    # control flow
+
+    def _through(self, frame: Frame, start: State) -> Outcomes:
+        """The ways out of a function, each with what it returns."""
+        fn = frame.fn
+        live = live_after(fn)
+        queue: list[tuple[int, State]] = [(0, start)]
+        seen: set[tuple[int, frozenset[tuple[str, Value]]]] = set()
+        exits: dict[tuple[frozenset[tuple[str, Value]], Value], State] = {}
+        at = 0
+        while at < len(queue):
+            index, state = queue[at]
+            at += 1
+            key = (index, frozenset(state.env.items()))
+            if key in seen:
+                continue
+            seen.add(key)
+            self._steps += 1
+            if self._steps > self._limit:
+                break
+            node = fn.nodes[index]
+            for after, value, edge in self._step(frame, index, node, state):
+                if edge.to == _EXIT:
+                    exits.setdefault((frozenset(after.env.items()), value), after)
+                    continue
+                kept = pruned(after, frame.prefix, live[edge.to], self._client.watched)
+                queue.append((edge.to, kept))
+        return [(state, value) for (_, value), state in exits.items()]
+
+    def _step(self, frame: Frame, index: int, node: Node, state: State) -> Iterator[tuple[State, Value, Edge]]:
+        if node.kind == "branch" and node.expr is not None:
+            yield from self._branch(frame, index, node, state)
+            return
+        outcomes: Outcomes = [(state, UNKNOWN)]
+        if node.expr is not None:
+            outcomes = self._value(frame, index, node.expr, state)
+        elif node.kind == "declare":
+            place = f"{frame.prefix}#{node.variable}"
+            outcomes = [(state.forget(lambda key, _: below(key, place) or behind(key, place)), UNKNOWN)]
+        for after, value in outcomes:
+            for edge in node.edges:
+                yield after, value if node.kind == "return" or frame.fn.macro else UNKNOWN, edge
+
+    def _branch(self, frame: Frame, index: int, node: Node, state: State) -> Iterator[tuple[State, Value, Edge]]:
+        assert node.expr is not None
+        if isinstance(node.expr, Binary) and node.expr.op == ",":
+            state = stepped(frame, node.expr, state)
+        switch = any(edge.guard is not None and edge.guard.cases for edge in node.edges)
+        if switch or len({edge.guard.truth for edge in node.edges if edge.guard is not None}) < 1:
+            for after, value in self._value(frame, index, node.expr, state):
+                for edge in node.edges:
+                    if edge.guard is None or not edge.guard.cases:
+                        yield after, UNKNOWN, edge
+                        continue
+                    for chosen in self._chosen(frame, node.expr, value, edge.guard.cases, edge.guard.truth, after):
+                        yield chosen, UNKNOWN, edge
+            return
+        for truth in (True, False):
+            edges = [edge for edge in node.edges if edge.guard is None or edge.guard.truth is truth]
+            for after in self._assume(frame, index, node.expr, truth, state) if edges else ():
+                told = noted(frame, node.expr, truth, state, after)
+                for edge in edges:
+                    yield told, UNKNOWN, edge
+
+    def _chosen(
+        self, frame: Frame, subject: Expr, value: Value, cases: tuple[Expr, ...], truth: bool, state: State
+    ) -> list[State]:
+        """The states in which `subject` is one of `cases`, or (`truth` false) none of them: one for each map type."""
+        place = value.place if isinstance(value, Same) else frame.place(subject)
+        names = frozenset(case.text for case in map(strip, cases) if isinstance(case, Name))
+        held = (state.get(place) if place is not None else None) or value
+        if names and names <= MAP_TYPES and (place is not None or isinstance(held, MapType)):
+            kind = held if isinstance(held, MapType) else self._unasked(frame, subject)
+            left = kind.only(names if truth else MAP_TYPES - names)
+            return (
+                [self._typed(frame, subject, place, left, name, state) for name in sorted(left.may)]
+                if left is not None
+                else []
+            )
+        if isinstance(held, Flags) and held.exact and len(held.on) <= 1:
+            same = [self._constants.of(frame, case) == held for case in cases]
+            if any(same) is not truth and all(self._constants.of(frame, case) is not None for case in cases):
+                return []
+        return [state]
+
+    def _unasked(self, frame: Frame, expr: Expr) -> MapType:
+        """A map type that this code only reads."""
+        unit, member = self._tree.unit(frame.fn.source.path), strip(expr)
+        owner = self._types.member(member, frame.fn, unit) if isinstance(member, Member) and unit is not None else None
+        return MapType(MAP_TYPES, False, kept=owner is not None and owner[0] == "pci_p2pdma_map_state")
+
+    @staticmethod
+    def _typed(frame: Frame, subject: Expr, place: str | None, kind: MapType, name: str, state: State) -> State:
+        """The state in which the map type is `name`."""
+        one = kind.only(frozenset({name}))
+        assert one is not None, "the name is one of those that are possible"
+        refined = state.refine(place, one) if place is not None else state
+        return State(refined.env, Trail(frame.fn, subject, f"the map type is {name}", refined.trail))
+
+    # conditions
+
+    def _assume(self, frame: Frame, index: int, expr: Expr, truth: bool, state: State) -> list[State]:
+        expr = strip(expr)
+        match expr:
+            case Unary(op="!"):
+                return self._assume(frame, index, expr.parts[0], not truth, state)
+            case Binary(op="&&" | "||" as op):
+                first = self._assume(frame, index, expr.parts[0], op == "&&", state)
+                through = [s for one in first for s in self._assume(frame, index, expr.parts[1], truth, one)]
+                short = self._assume(frame, index, expr.parts[0], op != "&&", state) if truth is (op == "||") else []
+                return through + short
+            case Binary(op="==" | "!=" as op):
+                return self._compared(frame, index, expr, truth is (op == "=="), state)
+            case Binary(op="<" | ">="):
+                result = []
+                for after, value in self._value(frame, index, expr.parts[0], state):
+                    negative = (
+                        value.negative
+                        if isinstance(value, Flags) and self._constants.of(frame, expr.parts[1]) == ZERO
+                        else None
+                    )
+                    below_zero = truth is (expr.op == "<")
+                    if negative is None and below_zero and self._constants.of(frame, expr.parts[1]) == ZERO:
+                        place = tested(frame, strip(expr.parts[0]), value)
+                        result.append(after.refine(place, NEGATIVE) if place is not None else after)
+                    elif negative is None or negative is below_zero:
+                        result.append(after)
+                return result
+            case Binary(op="&"):
+                return self._masked(frame, index, expr, truth, state)
+            case Call() if expr.name in _TRANSPARENT and expr.args:
+                return self._assume(frame, index, expr.args[0], truth, state)
+            case Call() if tests_page(expr):
+                page = page_is(frame, expr, truth, state)
+                return [page] if page is not None else []
+            case Call() if expr.name in self._client.splits:
+                allowed = self._client.assumed(frame, expr, truth, state)
+                return [allowed] if allowed is not None else []
+        found = []
+        for after, value in self._value(frame, index, expr, state):
+            known = worth(after, value)
+            if isinstance(known, Flags) and known.truth is not None and known.truth is not truth:
+                continue
+            place = None if isinstance(known, MapType) else tested(frame, expr, value)
+            word = known if isinstance(known, Flags) else UNKNOWN
+            told = Flags(word.on, word.off, word.exact, True) if truth else ZERO
+            found.append(after.refine(place, told) if place is not None else after)
+        return found
+
+    def _compared(self, frame: Frame, index: int, expr: Expr, equal: bool, state: State) -> list[State]:
+        left, right = strip(expr.parts[0]), strip(expr.parts[1])
+        constant_side = self._constants.of(frame, right)
+        if constant_side is None:
+            left, right = right, left
+            constant_side = self._constants.of(frame, right)
+        if constant_side is None:
+            return [s for s, _ in self._value(frame, index, expr.parts[0], state)]
+        if isinstance(constant_side, MapType):
+            result = []
+            for after, value in self._value(frame, index, left, state):
+                place = value.place if isinstance(value, Same) else frame.place(left)
+                held = after.get(place) if place is not None else value
+                kind = held if isinstance(held, MapType) else self._unasked(frame, left)
+                one = kind.only(constant_side.may if equal else MAP_TYPES - constant_side.may)
+                if one is not None:
+                    result.append(after.refine(place, one) if place is not None else after)
+            return result
+        if constant_side == ZERO:
+            return self._assume(frame, index, left, not equal, state)
+        if isinstance(left, Binary) and left.op == "&" and constant_side == self._constants.of(frame, left.parts[1]):
+            return self._masked(frame, index, left, equal, state)
+        result = []
+        for after, value in self._value(frame, index, left, state):
+            known = worth(after, value)
+            if isinstance(known, Flags) and known.exact and len(known.on) <= 1:
+                if (known == constant_side) is equal:
+                    result.append(after)
+                continue
+            place = tested(frame, left, value) if equal and not isinstance(known, MapType) else None
+            result.append(after.refine(place, constant_side) if place is not None else after)
+        return result
+
+    def _masked(self, frame: Frame, index: int, expr: Expr, truth: bool, state: State) -> list[State]:
+        mask = self._constants.of(frame, expr.parts[1])
+        place_expr = strip(expr.parts[0])
+        if mask is None:
+            mask, place_expr = self._constants.of(frame, expr.parts[0]), strip(expr.parts[1])
+        result = []
+        for after, value in self._value(frame, index, place_expr, state):
+            known = worth(after, value)
+            if not isinstance(known, Flags) or not isinstance(mask, Flags):
+                result.append(after)
+                continue
+            got = known.within(mask.on)
+            if got.truth is not None and got.truth is not truth and mask.on:
+                continue
+            if got.exact and bool(got.on) is not truth:
+                continue
+            place = tested(frame, place_expr, value)
+            # one of several flags is set: which one is not told
+            told = known if truth and len(mask.on) != 1 else known.told(mask.on, truth)
+            kind = self._client.carriers.get(min(mask.on, default="")) if len(mask.on) == 1 else None
+            typed = carried(kind, truth, after) if kind is not None else after
+            if typed is not None:
+                result.append(typed.refine(place, told) if place is not None else typed)
+        return result
+
+    # values
+
+    def _value(self, frame: Frame, index: int, expr: Expr, state: State) -> Outcomes:
+        expr = strip(expr)
+        known = self._constants.of(frame, expr)
+        if known is not None:
+            return [(state, known)]
+        match expr:
+            case Name(variable=variable) if variable < 0:
+                return [(state, state.get(expr.text) or UNKNOWN)]
+            case Name() | Member() | Index() | Unary(op="*"):
+                return self._read(frame, index, expr, state)
+            case Assign():
+                return self._assigned(frame, index, expr, state)
+            case Call():
+                return self._called(frame, index, expr, state)
+            case Conditional():
+                return [
+                    outcome
+                    for truth, part in ((True, expr.parts[1]), (False, expr.parts[2]))
+                    for after in self._assume(frame, index, expr.parts[0], truth, state)
+                    for outcome in self._value(frame, index, part, noted(frame, expr.parts[0], truth, state, after))
+                ]
+            case Binary(op="==" | "!=" | "<" | ">=" | "&&" | "||") | Unary(op="!"):
+                return self._decided(frame, index, expr, state)
+            case Binary(op="|" | "&" | "+" | "^"):
+                return [
+                    (s2, _combined(expr, worth(s2, a), worth(s2, b)))
+                    for s1, a in self._value(frame, index, expr.parts[0], state)
+                    for s2, b in self._value(frame, index, expr.parts[1], s1)
+                ]
+            case Binary(op=","):
+                return [
+                    o
+                    for s, _ in self._value(frame, index, expr.parts[0], state)
+                    for o in self._value(frame, index, expr.parts[1], s)
+                ]
+            case Unary(op="++" | "--"):
+                place = frame.place(expr.parts[0])
+                return [(state.put(place, UNKNOWN) if place is not None else state, UNKNOWN)]
+            case Unary(op="~"):
+                return [(state, UNKNOWN)]
+            case Initializer() | Statements() | Expr():
+                for part in expr.parts:
+                    outcomes = self._value(frame, index, part, state)
+                    state = outcomes[0][0] if len(outcomes) == 1 else state
+                return [(state, UNKNOWN)]
+        return [(state, UNKNOWN)]
+
+    def _decided(self, frame: Frame, index: int, expr: Expr, state: State) -> Outcomes:
+        """A truth value: where it hangs on what is tracked, the two cases are two paths."""
+        result: Outcomes = []
+        for truth in (True, False):
+            for after in self._assume(frame, index, expr, truth, state):
+                result.append(
+                    (noted(frame, expr, truth, state, after), _true(expr, self._client.splits) if truth else ZERO)
+                )
+        if len(result) == 2 and result[0][0].env == result[1][0].env == state.env:
+            return [(state, UNKNOWN)]
+        return result
+
+    def _read(self, frame: Frame, index: int, expr: Expr, state: State) -> Outcomes:
+        place = frame.place(expr)
+        if place is None:
+            return self._parts(frame, index, expr, state)
+        if place.startswith("&"):
+            return [(state, NONZERO)]
+        held = state.get(place)
+        if isinstance(held, MapType):
+            return [(state, Same(state.home(place)))]
+        if held is not None:
+            return [(state, held)]
+        if isinstance(expr, Member) and (possible := self._client.field(frame, expr)):
+            return [(state.refine(place, value), value) for value in possible]
+        # a place of which nothing is known yet: a test of a copy tells of the original too
+        return [(state, Same(place))] if frame.fn.variables or not frame.fn.macro else [(state, UNKNOWN)]
+
+    def _parts(self, frame: Frame, index: int, expr: Expr, state: State) -> Outcomes:
+        for part in expr.parts:
+            outcomes = self._value(frame, index, part, state)
+            state = outcomes[0][0] if outcomes else state
+        return [(state, UNKNOWN)]
+
+    def _assigned(self, frame: Frame, index: int, expr: Assign, state: State) -> Outcomes:
+        target, source = strip(expr.parts[0]), strip(expr.parts[1])
+        place = frame.place(target)
+        result: Outcomes = []
+        for before, given in self._value(frame, index, source, state):
+            if expr.op == "=":
+                self._client.evaluated(frame, expr.parts[1], before, given)
+            value = given if expr.op == "=" or place is None else self._updated(frame, expr, before, place, given)
+            if isinstance(value, Same) and value.place == place:
+                value = UNKNOWN
+            after = self._put(frame, index, expr, place, value, before) if place is not None else before
+            result.append((self._client.stored(frame, index, expr, after), value))
+        return result
+
+    def _put(self, frame: Frame, index: int, expr: Assign, place: str, value: Value, state: State) -> State:
+        """`place` becomes `value`, and what it holds or points to is what the source text says."""
+        state = state.put(place, value)
+        source = strip(expr.parts[1])
+        if isinstance(value, MapType):
+            state = State(state.env, Trail(frame.fn, expr, "the map type is set", state.trail))
+        if isinstance(source, Call) and _ZEROING.fullmatch(source.name):
+            state = state.refine(f"{place}->", ZERO)
+        literal = source.parts[0] if isinstance(source, Cast) else source
+        return self._literal(frame, index, literal, place, state) if isinstance(literal, Initializer) else state
+
+    def _updated(self, frame: Frame, expr: Assign, state: State, place: str, value: Value) -> Value:
+        held, value = state.get(place) or UNKNOWN, worth(state, value)
+        if not isinstance(held, Flags):
+            return UNKNOWN
+        if expr.op == "|=" and isinstance(value, Flags):
+            return held.union(value)
+        if expr.op == "&=":
+            inner = strip(expr.parts[1])
+            mask = self._constants.of(frame, inner.parts[0]) if isinstance(inner, Unary) and inner.op == "~" else None
+            if isinstance(mask, Flags):
+                return held.without(mask.on)
+            if isinstance(value, Flags) and value.exact:
+                return held.within(value.on)
+        return UNKNOWN
+
+    def _literal(self, frame: Frame, index: int, init: Initializer, place: str, state: State) -> State:
+        state = state.refine(f"{place}.", ZERO)
+        for name, part in zip(init.fields, init.parts, strict=True):
+            if name and "[" not in name:
+                inner = strip(part)
+                if isinstance(inner, Initializer):
+                    state = self._literal(frame, index, inner, f"{place}.{name}", state)
+                    continue
+                outcomes = self._value(frame, index, part, state)
+                for after, value in outcomes:
+                    self._client.evaluated(frame, part, after, value)
+                state = outcomes[0][0].refine(f"{place}.{name}", outcomes[0][1] if len(outcomes) == 1 else UNKNOWN)
+        return state
+
+    # calls
+
+    def _called(self, frame: Frame, index: int, call: Call, state: State) -> Outcomes:
+        name = call.name
+        if name in _TRANSPARENT and call.args:
+            return self._value(frame, index, call.args[0], state)
+        if tests_page(call) or name in self._client.splits:
+            return self._decided(frame, index, call, state)
+        branches: list[tuple[State, tuple[Value, ...]]] = [(state, ())]
+        for argument in call.args:
+            branches = [
+                (after, (*got, value)) for s, got in branches for after, value in self._value(frame, index, argument, s)
+            ]
+        result: Outcomes = []
+        for after, values in branches:
+            answers = asked(frame, call, after)
+            if answers:
+                result += answers
+                continue
+            result += self._into(frame, index, call, self._client.called(frame, index, call, after, values), values)
+        return result
+
+    def _into(self, frame: Frame, index: int, call: Call, state: State, values: tuple[Value, ...]) -> Outcomes:
+        unit = self._tree.unit(frame.fn.source.path)
+        if not call.name or unit is None or frame.depth >= self._depth or call.name in DMA_CALLS:
+            return [(handed_out(frame, call, state), UNKNOWN)]
+        targets = self._tree.functions(call.name, unit, self._client.words)
+        targets = tuple(one for one in targets if self._matter(one) and not frame.enters(one))[:2]
+        if not targets:
+            return [(handed_out(frame, call, state), UNKNOWN)]
+        result: Outcomes = []
+        for target in targets:
+            inner = enter(target, frame, index, call)
+            start = state
+            for number, variable in enumerate(target.variables):
+                if 0 <= variable.position < len(values) and number not in inner.bound:
+                    start = start.put(f"{inner.prefix}#{number}", values[variable.position])
+            exits: dict[tuple[frozenset[tuple[str, Value]], Value], State] = {}
+            for after, value in self._through(inner, start):
+                kept = outside(after, inner.prefix)
+                inside = isinstance(value, Same) and value.place.startswith(inner.prefix)
+                answer = worth(after, value) if inside else value
+                if isinstance(answer, MapType):  # it outlives the local that held it
+                    home = f"{frame.prefix}@{call.start}"
+                    kept, answer = kept.put(home, answer), Same(home)
+                exits.setdefault((frozenset(kept.env.items()), answer), kept)
+            result += [(kept, value) for (_, value), kept in list(exits.items())[:_EXITS]]
+        return result
+
+    def _matter(self, fn: Function) -> bool:
+        """Whether a callee, or what it calls, can change or use what is tracked."""
+        if fn not in self._matters:
+            self._matters[fn] = self.reaches(fn, self._client.words, 3)
+        return self._matters[fn]
+
+
+def _true(expr: Expr, splits: frozenset[str]) -> Value:
+    """What a condition that holds is worth; what a client tells apart answers with an error number."""
+    return NEGATIVE if isinstance(expr, Call) and expr.name in splits else constant("1")
+
+
+def _combined(expr: Binary, a: Value, b: Value) -> Value:
+    """What `expr` makes of two words."""
+    if not isinstance(a, Flags) or not isinstance(b, Flags):
+        return UNKNOWN
+    if expr.op == "&":
+        inner = strip(expr.parts[1])
+        return UNKNOWN if isinstance(inner, Unary) and inner.op == "~" else a.both(b)
+    return a.union(b) if expr.op == "|" or not (a.on & b.on) else UNKNOWN

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reaching definitions: which stores to a place may a use see, walking control flow backwards on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dmamigrate.syntax.expr import (
+    Assign,
+    Call,
+    Cast,
+    Expr,
+    Index,
+    Initializer,
+    Member,
+    Name,
+    Statements,
+    Unary,
+    path_of,
+    strip,
+    walk,
+)
+from dmamigrate.syntax.functions import Function
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A store that a use may see, at node `node`.
+
+    `value` is what the place becomes, in terms of that node; for a store by a callee it is None, `call` and `argument`
+    (from 0) say whose, and `rest` is the used place seen from the pointer that was passed.
+    """
+
+    node: int
+    value: Expr | None
+    at: Expr
+    call: Call | None = None
+    argument: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Reaching:
+    """The definitions that reach a use; `entry` tells that some path from the function's start has none."""
+
+    definitions: tuple[Definition, ...]
+    entry: bool
+
+
+def _project(value: Expr, use: Expr, target: Expr) -> Expr | None:
+    """What `use` becomes when `target`, which it is or is part of, becomes `value`; None for zero.
+
+    What is made has the place of `value`, which may stand in another file than `use`.
+    """
+    if path_of(use) == path_of(target):
+        return value
+    use = strip(use)
+    if not use.parts:
+        return value
+    base = _project(value, use.parts[0], target)
+    if base is None:
+        return None
+    start, end = value.start, value.end
+    match use:
+        case Member(field=field, arrow=arrow):
+            inner = strip(base)
+            while isinstance(inner, Cast):
+                inner = inner.parts[0]
+            if isinstance(inner, Initializer):
+                return _designated(inner, field)
+            if arrow and isinstance(inner, Unary) and inner.op == "&":
+                return Member(start, end, (inner.parts[0],), field, False)
+            return Member(start, end, (base,), field, arrow)
+        case Index():
+            if isinstance(strip(base), Initializer):
+                return base
+            return Index(start, end, (base, use.parts[1]))
+        case Unary(op=op):
+            inner = strip(base)
+            if op == "*" and isinstance(inner, Unary) and inner.op == "&":
+                return inner.parts[0]
+            return Unary(start, end, (base,), op)
+    return value
+
+
+def _designated(init: Initializer, field: str) -> Expr | None:
+    for name, part in zip(init.fields, init.parts, strict=True):
+        if name == field:
+            return part
+        if name.startswith(field + "."):
+            return Initializer(part.start, part.end, (part,), (name[len(field) + 1 :],))
+    return None if all(init.fields) else init
+
+
+def substitute(use: Expr, root: Expr, value: Expr) -> Expr:
+    """`use` with the variable `root` replaced by `value`."""
+    return _project(value, use, root) or Expr(use.start, use.end)
+
+
+def _extends(path: str, base: str) -> bool:
+    return path.startswith(base) and path[len(base) : len(base) + 1] in (".", "-", "[") and path != base
+
+
+def _behind(path: str, pointer: str) -> bool:
+    """Whether `path` is what `pointer` points to, or part of it."""
+    return path == f"*{pointer}" or path.startswith((f"{pointer}->", f"*{pointer}.", f"{pointer}["))
+
+
+def _stores(fn: Function, index: int, path: str, use: Expr) -> Iterator[tuple[Definition, bool]]:
+    """The stores to `path` in one node, each with whether nothing earlier can be seen past it."""
+    node = fn.nodes[index]
+    if node.expr is None:
+        return
+    parts = list(walk(node.expr))
+    # what stands inside a statement expression may be skipped by its own control flow
+    sure = not any(isinstance(part, Statements) for part in parts)
+    # the last store of a node is seen first; a declaration's own is its only one
+    for expr in reversed(parts):
+        match expr:
+            case Assign(op=op):
+                target = path_of(expr.parts[0])
+                if target is None:
+                    continue
+                if target == path:
+                    value = expr.parts[1] if op == "=" else expr
+                    yield Definition(index, value, expr), sure and op == "=" and "[]" not in path
+                elif op == "=" and _extends(path, target):
+                    projected = _project(expr.parts[1], use, expr.parts[0])
+                    yield Definition(index, projected, expr), sure and "[]" not in path[: len(target)]
+            case Call():
+                for position, argument in enumerate(expr.args):
+                    handed = path_of(argument)
+                    if handed is None:
+                        continue
+                    if handed.startswith("&"):
+                        if handed[1:] == path or _extends(path, handed[1:]):
+                            yield Definition(index, None, expr, expr, position), False
+                    elif handed == path or _behind(path, handed):
+                        yield Definition(index, None, expr, expr, position), False
+
+
+def reaching(fn: Function, node: int, use: Expr) -> Reaching:
+    """The definitions of the place `use` that may be seen when control is at `node`.
+
+    Stores in the node itself count only where it is a statement expression.
+    """
+    path = path_of(use)
+    if path is None:
+        return Reaching((), True)
+    found: list[Definition] = []
+    entry = False
+    inside = fn.nodes[node].expr
+    start_inside = inside is not None and any(isinstance(e, Statements) for e in walk(inside))
+    queue = [(node, start_inside)]
+    seen: set[tuple[int, bool]] = set()
+    while queue:
+        index, look = queue.pop()
+        if (index, look) in seen:
+            continue
+        seen.add((index, look))
+        killed = False
+        if look:
+            if index == 0:
+                entry = True
+                continue
+            current = fn.nodes[index]
+            for definition, kills in _stores(fn, index, path, use):
+                found.append(definition)
+                if kills:
+                    killed = True
+                    break
+            if not killed and current.kind == "declare" and path.startswith(f"#{current.variable}"):
+                tail = path[len(f"#{current.variable}") :]
+                killed = not tail or not tail[0].isdigit()
+        elif index == 0:
+            entry = True
+        if not killed:
+            queue += [(before, True) for before in fn.predecessors[index]]
+    return Reaching(tuple(sorted(found, key=lambda d: (d.node, d.at.start))), entry)
+
+
+def root_of(expr: Expr) -> Name | None:
+    """The variable that an lvalue starts from."""
+    expr = strip(expr)
+    while not isinstance(expr, Name):
+        if not expr.parts or not isinstance(expr, Member | Index | Unary):
+            return None
+        expr = strip(expr.parts[0])
+    return expr
+
+
+def set_unseen(fn: Function) -> frozenset[int]:
+    """The locals that may be set where control flow does not show it.
+
+    Those whose address is kept somewhere, so that a store through a pointer changes them (handing it to a call is no such
+    thing: what the callee does is followed), and statics that are set again, which keep what an earlier call left.
+    """
+    unseen: set[int] = set()
+    for node in fn.nodes:
+        for expr in walk(node.expr) if node.expr is not None else ():
+            if isinstance(expr, Call):
+                continue
+            if isinstance(expr, Assign) and (root := root_of(expr.parts[0])) is not None and root.variable >= 0:
+                variable = fn.variables[root.variable]
+                if variable.static and expr.start != variable.start:
+                    unseen.add(root.variable)
+            for part in expr.parts:
+                inner = strip(part)
+                if isinstance(inner, Unary) and inner.op == "&" and (root := root_of(inner.parts[0])) is not None:
+                    direct = not any(isinstance(e, Member) and e.arrow for e in walk(inner.parts[0]))
+                    if root.variable >= 0 and direct and not isinstance(strip(inner.parts[0]), Index):
+                        unseen.add(root.variable)
+    return frozenset(unseen)

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The files a question may need, opened on demand and nearest first."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from dmamigrate.errors import SourceError
+from dmamigrate.syntax.functions import CType, Function
+from dmamigrate.syntax.items import Item
+from dmamigrate.syntax.source import Source, read
+from dmamigrate.syntax.unit import Unit, may_define_functions, may_define_struct
+
+# Generated register headers; nothing that an address is traced through is defined there.
+_LARGEST = 2_000_000
+_LARGEST_HEADER = 200_000
+_SUFFIXES = (".c", ".h")
+# Folders that hold many unrelated modules, too many to be searched for the sake of one.
+_MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs", "tools", "samples", "Documentation"})
+# What a call may resolve to when it is not a driver's own: never searched, the tables speak for it.
+_HEADER_ROOTS = ("include", "arch/x86/include")
+
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+def _holds_word(data: bytes, word: bytes) -> bool:
+    """Whether `word` stands in `data` as a whole identifier; faster than a pattern, which looks at every byte."""
+    at = data.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if (at == 0 or data[at - 1] not in _WORD) and (end == len(data) or data[end] not in _WORD):
+            return True
+        at = data.find(word, end)
+    return False
+
+
+class Tree:
+    """The files below `root`; paths are relative to it, with forward slashes."""
+
+    def __init__(
+        self, root: Path, overlay: dict[str, bytes] | None = None, shared: dict[str, Unit | None] | None = None
+    ) -> None:
+        """`overlay` has files to use instead of those on disk; `shared` keeps the kernel's headers from tree to tree."""
+        self.root = root
+        self._overlay = overlay or {}
+        self._shared = shared if shared is not None else {}
+        self._units: dict[str, Unit | None] = {}
+        self._data: dict[str, bytes] = {}
+        self._folders: dict[str, tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]] = {}
+        self._include = cache(self._include_uncached)
+        self._headers: dict[str, tuple[Unit, ...]] = {}
+        self._search = cache(self._search_uncached)
+        self._makefile = cache(self._makefile_uncached)
+        self._module = cache(self._module_uncached)
+        self._struct = cache(self._struct_uncached)
+        self._find_functions = cache(self._find_functions_uncached)
+        self._definers = cache(self._definers_uncached)
+        self._tells = cache(self._tells_uncached)
+        self.opened = 0
+
+    # files
+
+    def unit(self, path: str) -> Unit | None:
+        """The file at `path` taken apart, None if it cannot be read."""
+        if path not in self._units:
+            self._units[path] = self._open(path)
+        return self._units[path]
+
+    def _open(self, path: str) -> Unit | None:
+        self.opened += 1
+        if not path.startswith("include/") or path in self._overlay:
+            return self._read(path)
+        if path not in self._shared:
+            self._shared[path] = self._read(path)
+        return self._shared[path]
+
+    def _read(self, path: str) -> Unit | None:
+        if path in self._overlay:
+            return Unit(Source(path, self._overlay[path]))
+        try:
+            return Unit(read(self.root / path, path))
+        except SourceError:
+            return None
+
+    def _bytes(self, path: str) -> bytes:
+        if (
+            path not in self._data
+            and path not in self._overlay
+            and path.endswith(".h")
+            and (self.root / path).stat().st_size > _LARGEST_HEADER
+        ):
+            self._data[path] = b""
+        if path not in self._data:
+            if path in self._overlay:
+                self._data[path] = self._overlay[path]
+            else:
+                try:
+                    with open(self.root / path, "rb") as file:
+                        data = file.read(_LARGEST)
+                except OSError:
+                    data = b""
+                # generated headers of nothing but #defines: large, many, and no code
+                self._data[path] = data if path.endswith(".c") or b";" in data else b""
+        return self._data[path]
+
+    def _folder(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
+        """The C files and the subfolders of a folder, sorted, and the files as a set."""
+        if folder not in self._folders:
+            files: list[str] = []
+            folders: list[str] = []
+            prefix = f"{folder}/" if folder else ""
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    for entry in entries:
+                        if entry.name.endswith(_SUFFIXES) and entry.is_file():
+                            files.append(prefix + entry.name)
+                        elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                            folders.append(prefix + entry.name)
+            except OSError:
+                pass
+            files += [p for p in self._overlay if p.rpartition("/")[0] == folder and p not in files]
+            self._folders[folder] = (tuple(sorted(files)), tuple(sorted(folders)), frozenset(files))
+        return self._folders[folder]
+
+    def below(self, folder: str, limit: int = 1500) -> Iterator[str]:
+        """The C files of `folder` and, breadth first, of the folders below it, `limit` at most.
+
+        Folders that build modules of their own are left out, unless `folder` is nothing but a family of such.
+        """
+        queue = [folder]
+        family = not self._has_makefile(folder)
+        while queue:
+            current = queue.pop(0)
+            files, folders, _ = self._folder(current)
+            for file in files:
+                if limit <= 0:
+                    return
+                limit -= 1
+                yield file
+            queue += [one for one in folders if family or not self._builds(one)]
+
+    def search(self, word: str, folder: str) -> tuple[str, ...]:
+        """The C files below `folder` that hold `word` as a whole identifier."""
+        return self._search(word, folder)
+
+    def _search_uncached(self, word: str, folder: str) -> tuple[str, ...]:
+        needle = word.encode()
+        return tuple(path for path in self.below(folder, 4000) if _holds_word(self._bytes(path), needle))
+
+    def mentions(self, words: Iterable[str], folder: str) -> bool:
+        """Whether any C file below `folder` holds one of `words`, as a whole identifier or as part of one."""
+        needles = [word.encode() for word in words]
+        return any(needle in data for path in self.below(folder) for data in (self._bytes(path),) for needle in needles)
+
+    # scopes
+
+    def module(self, path: str) -> str:
+        """The folder whose files are built into one module, or a family of them, with `path`.
+
+        Makefiles tell: a folder that builds nothing itself belongs to its parent, and so do siblings that are
+        reached with "../".
+        """
+        return self._module(path.rpartition("/")[0])
+
+    def _module_uncached(self, folder: str) -> str:
+        while True:
+            parent = folder.rpartition("/")[0]
+            makefile = self._makefile(folder)
+            builds = self._builds(folder)
+            siblings = builds and re.search(r"\.\./\w|/\.\.\s*$", makefile, re.MULTILINE) is not None
+            if not folder or not self.is_driver_folder(parent) or (builds and not siblings):
+                return folder
+            if not makefile and not self._has_makefile(parent):
+                return folder
+            folder = parent
+            if siblings:
+                return folder
+
+    def _makefile_uncached(self, folder: str) -> str:
+        for name in ("Makefile", "Kbuild"):
+            try:
+                return (self.root / folder / name).read_text("utf-8", "replace")
+            except OSError:
+                continue
+        return ""
+
+    def _has_makefile(self, folder: str) -> bool:
+        return bool(self._makefile(folder))
+
+    def _builds(self, folder: str) -> bool:
+        return re.search(r"^\s*obj-", self._makefile(folder), re.MULTILINE) is not None
+
+    @staticmethod
+    def common(first: str, second: str) -> str:
+        """The deepest folder that holds both folders."""
+        parts: list[str] = []
+        for a, b in zip(first.split("/"), second.split("/"), strict=False):
+            if a != b:
+                break
+            parts.append(a)
+        return "/".join(parts)
+
+    def is_driver_folder(self, folder: str) -> bool:
+        """Whether `folder` may be searched whole for what one driver does: not drivers/ or include/ itself."""
+        if not (self.root / "MAINTAINERS").exists():
+            return True
+        return folder not in _MANY_MODULES and not folder.startswith("include/")
+
+    # headers
+
+    def headers(self, unit: Unit) -> tuple[Unit, ...]:
+        """The headers that `unit` includes, directly or through one of the driver's own headers."""
+        path = unit.source.path
+        if path not in self._headers:
+            self._headers[path] = tuple(self._included(unit))
+        return self._headers[path]
+
+    def _included(self, unit: Unit) -> Iterator[Unit]:
+        seen: set[str] = {unit.source.path}
+        queue: list[tuple[Unit, int]] = [(unit, 0)]
+        while queue:
+            current, depth = queue.pop(0)
+            for name, quoted in current.includes:
+                path = self.resolve_include(current.source.path, name, quoted)
+                if path is None or path in seen:
+                    continue
+                seen.add(path)
+                header = self.unit(path)
+                if header is None:
+                    continue
+                yield header
+                own = not path.startswith(("include/", "arch/"))
+                if depth < (4 if own else 1):
+                    queue.append((header, depth + 1))
+
+    def resolve_include(self, includer: str, name: str, quoted: bool) -> str | None:
+        """The path of an included header, None if it is not in the tree."""
+        return self._include(includer.rpartition("/")[0], name, quoted)
+
+    def _include_uncached(self, folder: str, name: str, quoted: bool) -> str | None:
+        candidates: list[str] = []
+        if quoted:
+            # -I $(src)/.. and the like
+            parent = folder.rpartition("/")[0]
+            candidates = [
+                f"{folder}/{name}",
+                f"{parent}/{name}",
+                f"{folder}/include/{name}",
+                f"{parent}/include/{name}",
+            ]
+            candidates = [os.path.normpath(c.lstrip("/")) for c in candidates]
+        candidates += [f"{root}/{name}" for root in (*_HEADER_ROOTS, "include/uapi")]
+        for candidate in candidates:
+            if candidate in self._folder(candidate.rpartition("/")[0])[2]:
+                return candidate
+        return None
+
+    # definitions
+
+    def functions(self, name: str, unit: Unit, words: re.Pattern[bytes] | None = None) -> tuple[Function, ...]:
+        """The definitions of function `name` as seen from `unit`: its own, its headers', the driver's.
+
+        With `words`, the kernel's headers that hold none of them are not looked into.
+        """
+        return self._find_functions(name, unit.source.path, words)
+
+    def _find_functions_uncached(self, name: str, path: str, words: re.Pattern[bytes] | None) -> tuple[Function, ...]:
+        unit = self.unit(path)
+        if unit is None:
+            return ()
+        if own := unit.functions(name):
+            return tuple(own)
+        if macros := unit.macros(name):
+            return macros
+        needle = name.encode()
+        for header in self.headers(unit):
+            if needle not in header.source.data:
+                continue
+            if (
+                words is not None
+                and header.source.path.startswith("include/")
+                and not self._tells(words, header.source.path)
+            ):
+                continue
+            if found := header.functions(name):
+                return tuple(found)
+            if macros := header.macros(name):
+                return macros
+        folder = self.module(path)
+        while self.is_driver_folder(folder):
+            for other in self._definers(folder).get(needle, ()):
+                candidate = self.unit(other)
+                if candidate is None:
+                    continue
+                items = [
+                    i
+                    for i in candidate.named("function", name)
+                    if b"static" not in candidate.source.code[i.head : i.params].split()
+                ]
+                if items:
+                    return tuple(candidate.function(item) for item in items)
+            if "/" not in folder:
+                break
+            folder = folder.rpartition("/")[0]
+            if folder in _MANY_MODULES or folder.count("/") < 1 or sum(1 for _ in self.below(folder, 700)) >= 700:
+                break
+        return ()
+
+    def _tells_uncached(self, words: re.Pattern[bytes], path: str) -> bool:
+        unit = self.unit(path)
+        return unit is not None and words.search(unit.source.data) is not None
+
+    def _definers_uncached(self, folder: str) -> dict[bytes, tuple[str, ...]]:
+        """The .c files below `folder` that may define a function, by its name: most names that are asked for are nobody's there."""
+        found: dict[bytes, list[str]] = {}
+        for path in self.below(folder, 4000):
+            if path.endswith(".c"):
+                for name in may_define_functions(self._bytes(path)):
+                    found.setdefault(name, []).append(path)
+        return {name: tuple(paths) for name, paths in found.items()}
+
+    def macros(self, name: str, unit: Unit) -> tuple[Function, ...]:
+        """The object-like or function-like #defines of `name` that `unit` sees."""
+        return tuple(found for found in self.functions(name, unit) if found.macro)
+
+    def struct(self, tag: str, unit: Unit) -> tuple[dict[str, CType], str] | None:
+        """The members of struct or union `tag` as `unit` sees it, and the path of the file that defines it."""
+        return self._struct(tag, unit.source.path)
+
+    def _struct_uncached(self, tag: str, path: str) -> tuple[dict[str, CType], str] | None:
+        unit = self.unit(path)
+        if unit is None:
+            return None
+        if (fields := unit.fields(tag)) is not None:
+            return fields, path
+        for header in self.headers(unit):
+            if (fields := header.fields(tag)) is not None:
+                return fields, header.source.path
+        folder = self.module(path)
+        for other in self.search(tag, folder) if self.is_driver_folder(folder) else ():
+            candidate = self.unit(other) if may_define_struct(self._bytes(other), tag.encode()) else None
+            if candidate is not None and (fields := candidate.fields(tag)) is not None:
+                return fields, other
+        return None
+
+    def struct_home(self, tag: str, unit: Unit) -> str:
+        """The path of the file that defines struct `tag` as `unit` sees it, "" if none does."""
+        found = self.struct(tag.partition("::")[0], unit)
+        return found[1] if found else ""
+
+    def scope(self, defined: str, used: str) -> str | None:
+        """The folder in which everything that sees a definition lies, None if that is too wide to search."""
+        folder = self.common(self.module(defined), self.module(used))
+        if defined.startswith("include/"):
+            return None
+        return folder if self.is_driver_folder(folder) else None
+
+    def items_with(self, unit: Unit, pattern: re.Pattern[bytes]) -> Iterator[tuple[Item | None, int]]:
+        """The places in `unit` that match, each with the top-level item that holds it."""
+        for match in pattern.finditer(unit.source.blanked):
+            yield unit.item_at(match.start()), match.start()

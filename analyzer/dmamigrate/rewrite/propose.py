@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a life should become: the templates of a rule applied to its map and to all of its unmaps, or to none."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from dmamigrate.findings import Edit, Rewrite
+from dmamigrate.lives.pair import Life, Site
+from dmamigrate.rewrite.layout import NewCall, apply, rewrite
+from dmamigrate.rules import Template
+from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name
+from dmamigrate.syntax.source import Source
+
+_DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
+_COMPARISON = re.compile(rb"LINUX_VERSION_CODE\s*(<=?|>=?)\s*KERNEL_VERSION\s*\(\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\)")
+_HAS = re.compile(rb"!?\s*defined\s*\(?\s*(?:DMA_ATTR_MMIO|HAVE_DMA_MAP_PHYS)\s*\)?")
+_FIRST = (6, 18)
+
+
+def _flags(expr: Expr) -> list[Expr]:
+    """The operands of a chain of `|`."""
+    if isinstance(expr, Binary) and expr.op == "|":
+        return [flag for part in expr.parts for flag in _flags(part)]
+    return [expr]
+
+
+def attributes(source: Source, argument: Expr | None, wanted: str) -> str:
+    """The attribute argument as the template wants it: `0 | X` is X, and a flag that is surely there is not added again."""
+    flag = wanted.partition("|")[2].strip()
+    if argument is None or not flag:
+        return flag or "0"
+    text = source.data[argument.start : argument.end].decode("utf-8", "surrogateescape")
+    if isinstance(argument, Constant) and argument.text.rstrip("uUlL") == "0":
+        return flag
+    if any(isinstance(part, Name) and part.text == flag for part in _flags(argument)):
+        return text
+    plain = isinstance(argument, Name | Constant | Call | Member | Index) or len(_flags(argument)) > 1
+    return f"{text} | {flag}" if plain else f"({text}) | {flag}"
+
+
+def new_call(site: Site, template: Template) -> NewCall:
+    """`site` as the template's right side."""
+    arguments: list[int | str] = []
+    for position, wanted in enumerate(template.after_arguments):
+        role = wanted.partition("|")[0].strip()
+        old = template.before_roles.index(role) if role in template.before_roles else position
+        argument = site.call.args[old] if old < len(site.call.args) else None
+        if "|" in wanted:
+            text = attributes(site.fn.source, argument, wanted)
+            same = argument is not None and text.encode() == site.fn.source.data[argument.start : argument.end]
+            arguments.append(old if same else text)
+        else:
+            arguments.append(old)
+    return NewCall(template.after, tuple(arguments))
+
+
+def only_for_older_kernels(source: Source, offset: int) -> bool:
+    """Whether the byte at `offset` may stand in an #if arm that only kernels without dma_map_phys() compile.
+
+    A condition on the kernel's version that is more than one comparison counts as such.
+    """
+    arms: list[bool] = []
+    before: list[list[bytes]] = []
+    for match in _DIRECTIVE.finditer(source.blanked, 0, offset):
+        word, rest = match.group(1), match.group(2).strip()
+        if word.startswith(b"if"):
+            condition = {b"ifndef": b"!defined(" + rest + b")", b"ifdef": b"defined(" + rest + b")"}.get(word, rest)
+            arms.append(_says_older(condition, True))
+            before.append([condition])
+        elif word in (b"else", b"elif") and arms:
+            arms[-1] = any(_says_older(condition, False) for condition in before[-1])
+            if word == b"elif":
+                arms[-1] = arms[-1] or _says_older(rest, True)
+                before[-1].append(rest)
+        elif word == b"endif" and arms:
+            arms.pop()
+            before.pop()
+    return any(arms)
+
+
+def _says_older(condition: bytes, holds: bool) -> bool:
+    if version := _COMPARISON.fullmatch(condition.strip(b"() \t") + b")"):
+        older_if_true = version.group(1).startswith(b"<")
+        return older_if_true == holds and (int(version.group(2)), int(version.group(3))) <= _FIRST
+    if b"LINUX_VERSION_CODE" in condition:
+        return True
+    if _HAS.fullmatch(condition):
+        return (b"!" in condition) == holds
+    return b"DMA_ATTR_MMIO" in condition
+
+
+def _lines(data: bytes) -> list[str]:
+    """Lines with their ends; a form feed ends none, as git sees it."""
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    return [line + "\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+
+
+def diff(path: str, before: bytes, after: bytes) -> str:
+    """A unified diff of one file."""
+    old, new = _lines(before), _lines(after)
+    lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], orphan: Site | None) -> Rewrite:
+    """The rewrite of `life` and of every life that shares an unmap with it.
+
+    `orphan` is an unmap of the same module whose map was not found: it may be this life's.
+    """
+    by_name = {template.before: template for template in templates}
+    sites: dict[tuple[str, int], Site] = {}
+    for member in group:
+        sites |= {site.key: site for site in (member.map, *member.ends)}
+    edits: list[Edit] = []
+    for site in sites.values():
+        template = by_name.get(site.call.name)
+        where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
+        if template is None:
+            return Rewrite("withheld", f"{where}: {site.call.name}() also ends this mapping and has no rewrite")
+        if len(site.call.args) != len(template.before_roles):
+            return Rewrite("withheld", f"{where}: {site.call.name}() has {len(site.call.args)} arguments")
+        if only_for_older_kernels(site.fn.source, site.call.start):
+            return Rewrite("withheld", f"{where}: only kernels without dma_map_phys() compile this call")
+        if _DIRECTIVE.search(site.fn.source.blanked, site.call.start, site.call.end):
+            return Rewrite("withheld", f"{where}: an #if stands inside this call")
+        edits += rewrite(site.fn.source, site.call, new_call(site, template))
+    if orphan is not None and (not life.ends or orphan.key[0] == life.map.key[0]):
+        where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
+        return Rewrite(
+            "withheld", f"{orphan.call.name}() at {where} may end this mapping too, and its own map was not found"
+        )
+    text = ""
+    sources = {site.fn.source.path: site.fn.source for site in sites.values()}
+    for path in sorted(sources):
+        mine = tuple(edit for edit in edits if edit.path == path)
+        text += diff(path, sources[path].data, apply(sources[path].data, mine))
+    ordered = tuple(sorted(edits, key=lambda edit: (edit.path, edit.start)))
+    return Rewrite("proposed", None, ordered, text)

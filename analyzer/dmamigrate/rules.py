@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The rules: one TOML file each below rules/migrate, read strictly."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from dmamigrate.errors import RuleError
+from dmamigrate.findings import Kind, Level
+
+_Text = Annotated[str, msgspec.Meta(min_length=3)]
+
+
+class Example(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """C that a rule must find (`fixed`: what it must become) or must leave alone."""
+
+    name: _Text
+    code: str
+    fixed: str | None = None
+
+
+class Refuted(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A wrong rewrite, and the property that the model must name when it rejects it."""
+
+    name: _Text
+    because: _Text
+    rewrite: str
+    origin: Kind = Kind.PCI_BAR
+
+
+class Peer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What to say, from this API version on, of a mapping that is made for another driver's device."""
+
+    since: str
+    message: _Text
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    title: _Text
+    level: Level
+    message: _Text
+    explain: _Text
+    # the calls that the rule looks at, and the role of the argument whose origin it asks for
+    callee: tuple[str, ...] = ()
+    argument: str = "phys"
+    origins: tuple[Kind, ...] = ()
+    # an attribute that the call must, or must not, be given, written as a constant
+    has: str | None = None
+    lacks: str | None = None
+    # where in the analyzer to look for what the origin of an argument alone cannot say
+    analysis: Literal["lives", "p2p", "page-api", "dma-address-stores", "review"] | None = None
+    default: bool = True
+    # report only where every path was followed to such an origin
+    certain: bool = False
+    rewrite: str | None = None
+    withheld: str | None = None
+    # newest version first
+    peer: tuple[Peer, ...] = ()
+    invalid: tuple[Example, ...] = ()
+    valid: tuple[Example, ...] = ()
+    refuted: tuple[Refuted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One pair of a rewrite: the call that stands there, the call that should, and their arguments by role."""
+
+    before: str
+    before_roles: tuple[str, ...]
+    after: str
+    after_arguments: tuple[str, ...]
+
+
+class Rule(_File, frozen=True, kw_only=True):
+    """A rule: what it finds, what it says, what it proposes. `id` is the file's name, `templates` its rewrite, read."""
+
+    id: str
+    templates: tuple[Template, ...]
+
+
+_LINE = re.compile(r"([-+])\s*(\w+)\((.*)\)\s*;?\s*\Z")
+
+
+def templates(text: str) -> tuple[Template, ...]:
+    """The pairs of a rewrite text: lines `- call(roles)` each followed by `+ call(arguments)`.
+
+    Raises ValueError for any other line.
+    """
+    pairs: list[Template] = []
+    before: tuple[str, tuple[str, ...]] | None = None
+    for line in filter(None, map(str.strip, text.splitlines())):
+        match = _LINE.match(line)
+        if match is None:
+            raise ValueError(f"cannot read the rewrite line '{line}'")
+        arguments = tuple(part.strip() for part in match[3].split(","))
+        if match[1] == "-":
+            before = (match[2], arguments)
+        elif before is None:
+            raise ValueError(f"'{line}' replaces nothing; put a '-' line before it")
+        else:
+            pairs.append(Template(*before, match[2], arguments))
+            before = None
+    if before is not None:
+        raise ValueError(f"'{before[0]}' is removed without a '+' line")
+    return tuple(pairs)
+
+
+def read(file: Path) -> Rule:
+    """Read one rule. Raises RuleError, naming file and key, for anything that is not in the format."""
+    try:
+        data = msgspec.convert(tomllib.loads(file.read_text("utf-8")), _File)
+        pairs = templates(data.rewrite or "")
+        for wrong in data.refuted:
+            templates(wrong.rewrite)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
+        raise RuleError(f"{file}: {error}; `dmamigrate rules` shows rules that are right") from error
+    if not data.callee and not data.analysis:
+        raise RuleError(f"{file}: names neither callee nor analysis; say which calls it is about")
+    given = msgspec.structs.asdict(data) | {"explain": " ".join(data.explain.split())}
+    return Rule(**given, id=file.stem, templates=pairs)
+
+
+def folder() -> Path:
+    """The rules that come with the tool: package data of a wheel, the checkout's folder in an editable install."""
+    inside = Path(__file__).parent / "rules"
+    return inside if inside.is_dir() else Path(__file__).parent.parent.parent / "rules"
+
+
+def load(where: Path | None = None) -> tuple[Rule, ...]:
+    """All rules of a folder, by name. Raises RuleError for a broken one, or if there is none."""
+    root = (where or folder()) / "migrate"
+    rules = tuple(read(file) for file in sorted(root.glob("*.toml")))
+    if not rules:
+        raise RuleError(f"{root}: holds no rules; reinstall dmamigrate")
+    return rules
+
+
+def select(rules: tuple[Rule, ...], chosen: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[Rule, ...]:
+    """The rules to run. Raises RuleError for a name that no rule has."""
+    known = {rule.id for rule in rules}
+    for name in (*chosen, *ignored):
+        if name not in known:
+            raise RuleError(f"there is no rule '{name}'; `dmamigrate rules` lists them")
+    wanted = [r for r in rules if (r.id in chosen if chosen else r.default)]
+    return tuple(rule for rule in wanted if rule.id not in ignored)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Functions, their variables and their control flow as frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from dmamigrate.syntax.expr import Call, Expr, walk
+from dmamigrate.syntax.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class CType:
+    """A type far enough for tracing: `base` is "struct foo", "u32", "foo_t" ...; `pointers` counts stars and brackets."""
+
+    base: str
+    pointers: int = 0
+
+    @property
+    def pointee(self) -> CType:
+        """The type behind one pointer."""
+        return CType(self.base, max(0, self.pointers - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A parameter or local; `position` is a parameter's index from 0, -1 for a local."""
+
+    name: str
+    type: CType
+    start: int
+    position: int = -1
+    static: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """When an edge is taken: `expr` is true or false, or equals one (`truth`) or none of `cases`."""
+
+    expr: Expr
+    truth: bool
+    cases: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Control may go on to the node with this index."""
+
+    to: int
+    guard: Guard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of control flow. `kind` is entry, exit, eval, branch, declare or return."""
+
+    kind: str
+    expr: Expr | None
+    edges: tuple[Edge, ...] = ()
+    variable: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function definition, or a macro seen as one.
+
+    `nodes[0]` is the entry and `nodes[1]` the exit. `clean` tells that no part of it failed to parse. Offsets in bytes.
+    """
+
+    name: str
+    source: Source
+    start: int
+    end: int
+    returns: CType
+    variables: tuple[Variable, ...]
+    nodes: tuple[Node, ...]
+    static: bool
+    clean: bool
+    macro: bool = False
+
+    @cached_property
+    def params(self) -> tuple[Variable, ...]:
+        """The parameters, in order."""
+        return tuple(v for v in self.variables if v.position >= 0)
+
+    @cached_property
+    def predecessors(self) -> tuple[tuple[int, ...], ...]:
+        """For each node the nodes that may come before it."""
+        before: list[list[int]] = [[] for _ in self.nodes]
+        for index, node in enumerate(self.nodes):
+            for edge in node.edges:
+                before[edge.to].append(index)
+        return tuple(map(tuple, before))
+
+    @cached_property
+    def calls(self) -> tuple[tuple[int, Call], ...]:
+        """Every call as (node index, call), in source order; one per place even if #if makes variants of it."""
+        found: dict[int, tuple[int, Call]] = {}
+        for index, node in enumerate(self.nodes):
+            for expr in walk(node.expr) if node.expr else ():
+                if isinstance(expr, Call) and expr.start >= 0:
+                    found.setdefault((expr.start << 20) + (expr.end - expr.start), (index, expr))
+        return tuple(found[key] for key in sorted(found))

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which side of an operation carries the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dmamigrate.syntax.expr import Binary, Constant, Expr, Name, strip
+from dmamigrate.values.leaves import NUMBER, Leaves, is_address, is_number, merge
+
+_NO_ADDRESS = frozenset({"==", "!=", "<", ">", "<=", ">=", "&&", "||", "%"})
+
+
+def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
+    """The side of an operation that carries the address."""
+    left, right = expr.parts
+    op = expr.op
+    if op in _NO_ADDRESS:
+        return NUMBER
+    if op == ",":
+        return ask(right)
+    if op in ("<<", ">>"):
+        return ask(left)
+    if op in ("*", "/"):
+        pages = [side for side in (left, right) if isinstance(side, Name) and side.text.endswith("PAGE_SIZE")]
+        return ask(left if pages and pages[0] is right else right) if pages else NUMBER
+    if op == "^":
+        return merge((ask(left), ask(right)))
+    if op == "-":
+        minuend = ask(left)
+        if isinstance(strip(right), Constant) or not is_address(minuend):
+            return minuend
+        # the distance between two addresses is a number
+        return NUMBER if is_address(ask(right)) else minuend
+    if op == "&":
+        first = ask(left)
+        return ask(right) if is_number(first) else first
+    # a sum has one address in it; what is left of a difference is an offset, so look at the other side first
+    if isinstance(strip(left), Binary) and strip(left).op == "-":  # type: ignore[attr-defined]
+        left, right = right, left
+    first = ask(left)
+    if isinstance(strip(right), Constant) or (is_address(first) and op != "|"):
+        return first
+    second = ask(right)
+    if is_number(first) or (not second and not is_address(first)):
+        # (an empty answer is the question itself again, as in base = base + offset: no new origin)
+        return second
+    if not first and not is_address(second):
+        return first
+    if is_number(second) or (is_address(first) and not is_address(second)):
+        return first
+    return second if is_address(second) and not is_address(first) else merge((first, second))
