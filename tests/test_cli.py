@@ -124,42 +124,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_jobs() -> None:
     assert len(texts) == 1
 
 
-def _object(**properties: object) -> dict[str, object]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-_TEXT, _COUNT, _MAYBE = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": ["string", "null"]}
-_FROM_1 = {"type": "integer", "minimum": 1}
-_LIST = {"type": "array"}
-_PLACE = {"path": _TEXT, "line": _FROM_1, "column": _FROM_1}
-_KINDS = ["pci-bar", "p2p", "mmio", "ram", "dma-addr", "pfnmap", "unknown"]
-CONTRACT = _object(
-    tool=_object(name={"const": "dmamigrate"}, version=_TEXT),
-    tree=_object(root=_TEXT, version=_MAYBE),
-    target=_TEXT,
-    findings={
-        **_LIST,
-        "items": _object(
-            rule=_TEXT, level={"enum": ["note", "warning", "error"]}, **_PLACE, end_line=_FROM_1, end_column=_FROM_1, function=_TEXT,
-            callee=_TEXT, message=_TEXT, fingerprint=_TEXT,
-            origin=_object(
-                kinds={**_LIST, "items": {"enum": _KINDS}}, certain={"type": "boolean"},
-                steps={**_LIST, "items": _object(**_PLACE, text=_TEXT, note=_TEXT)}, gave_up=_MAYBE,
-            ),
-            partners={**_LIST, "items": _object(role={"enum": ["unmap", "check", "sync"]}, **_PLACE, function=_TEXT, callee=_TEXT)},
-            rewrite=_object(
-                status={"enum": ["proposed", "withheld", "none"]}, reason=_MAYBE,
-                edits={**_LIST, "items": _object(path=_TEXT, start=_COUNT, end=_COUNT, text=_TEXT)}, diff=_TEXT,
-            ),
-            verdict=_object(
-                status={"enum": ["proved", "refuted", "unknown"]}, states=_COUNT, equal=_COUNT, refined=_COUNT,
-                counterexample=_MAYBE, reason=_MAYBE,
-            ),
-        ),
-    },
-    skipped={**_LIST, "items": _object(path=_TEXT, reason=_TEXT)},
-    summary=_object(files=_COUNT, parsed=_COUNT, by_rule={"type": "object"}, by_level={"type": "object"}, seconds={"type": "number"}),
-)  # fmt: skip
+CONTRACT = json.loads((ROOT / "analyzer/dmamigrate/report/report.schema.json").read_text())
 
 
 def test_json_keeps_its_contract() -> None:

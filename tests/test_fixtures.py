@@ -31,8 +31,8 @@ def _said(report: Report) -> list[dict[str, Any]]:
                 "function": finding.function,
                 "callee": finding.callee,
                 "index": same.index(finding.span.start) if finding.span.start in same else 0,
-                "kinds": sorted(map(str, finding.origin.kinds)),
-                "certain": finding.origin.certain,
+                "kinds": sorted(map(str, finding.origin.kinds)) if finding.origin is not None else [],
+                "certain": finding.origin is not None and finding.origin.certain,
                 "rules": [],
             },
         )

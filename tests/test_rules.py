@@ -53,7 +53,7 @@ def test_a_rewrite_is_shown(rule: rules.Rule) -> None:
     assert any(example.fixed for example in rule.invalid)
 
 
-GOOD = 'title = "one"\nlevel = "note"\ncallee = ["x"]\nmessage = "msg"\nexplain = "why"\n'
+GOOD = 'title = "one"\nlevel = "note"\ncategory = "defect"\ncallee = ["x"]\nmessage = "msg"\nexplain = "why"\n'
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,13 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Category(StrEnum):
+    """What a finding asks for: a migration of what works today, or the repair of a defect."""
+
+    MIGRATION = "migration"
+    DEFECT = "defect"
+
+
 class Level(StrEnum):
     """How much a finding matters."""
 
@@ -54,8 +61,16 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """The shortest way from a call back to a source of this kind."""
+
+    kind: Kind
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an address comes from.
+    """Where an address comes from, with one branch for each kind.
 
     `certain` holds only when every path was followed to one and the same kind; `gave_up` says where one was not.
     `shares` counts the paths that end in each kind.
@@ -63,7 +78,7 @@ class Origin:
 
     kinds: tuple[Kind, ...]
     certain: bool
-    steps: tuple[Step, ...]
+    branches: tuple[Branch, ...]
     gave_up: str | None
     shares: tuple[tuple[Kind, int], ...] = ()
 
@@ -89,6 +104,15 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class Unproved:
+    """A second form of a rewrite, which nothing proves; `reason` says why."""
+
+    edits: tuple[Edit, ...]
+    diff: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
     """What a life should become. `status` is proposed, withheld (see `reason`) or none."""
 
@@ -96,13 +120,15 @@ class Rewrite:
     reason: str | None = None
     edits: tuple[Edit, ...] = ()
     diff: str = ""
+    unproved: Unproved | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the model says of a rewrite: proved, refuted or unknown."""
+    """What the model says of a rewrite: proved, refuted or unknown; `lives` are all that its edits touch."""
 
     status: str
+    lives: int = 0
     states: int = 0
     equal: int = 0
     refined: int = 0
@@ -112,16 +138,22 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to report; `function` encloses the call of `callee`."""
+    """One thing to report; `function` encloses the call of `callee`.
+
+    `origin` is that of the address that the finding is about, None for one that is about none; `trail` is the path
+    through the code, for a finding about a path.
+    """
 
     rule: str
     level: Level
+    category: Category
     span: Span
     function: str
     callee: str
     message: str
     fingerprint: str
-    origin: Origin
+    origin: Origin | None
+    trail: tuple[Step, ...] = ()
     partners: tuple[Partner, ...] = ()
     rewrite: Rewrite = Rewrite("none")
     verdict: Verdict = Verdict("unknown", reason="nothing to prove")

@@ -141,7 +141,8 @@ class Work:
             return replace(finding, rewrite=Rewrite("withheld", rule.withheld))
         if not rule.templates:
             return finding
-        if Kind.RAM in finding.origin.kinds or Kind.DMA_ADDR in finding.origin.kinds:
+        kinds = finding.origin.kinds if finding.origin is not None else ()
+        if Kind.RAM in kinds or Kind.DMA_ADDR in kinds:
             reason = "on some paths the address is no device memory"
             return replace(finding, rewrite=Rewrite("withheld", reason))
         refusal = licence.refusal(tree, finding.span.path)
@@ -155,7 +156,7 @@ class Work:
         rewrite = propose(life, _sharing(life, lives), rule.templates, orphan)
         if rewrite.status != "proposed":
             return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))
-        kinds, attrs, direction = tuple(finding.origin.kinds), life.map.text("attrs"), life.map.text("dir")
+        attrs, direction = life.map.text("attrs"), life.map.text("dir")
         # each unmap as it is written: one that differs from its map is another life
         ends: list[tuple[str | None, str]] = [*sorted({(site.text("attrs"), site.text("dir")) for site in life.ends})]
         ends = ends or [(None, direction)]

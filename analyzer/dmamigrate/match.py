@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Kind, Origin, Partner
@@ -80,25 +81,24 @@ def _attributes_fit(rule: Rule, site: Site, attributes: Attributes) -> bool:
 def defect(rule: Rule, found: Defect) -> Finding:
     """Something wrong with a life."""
     who = partners(found.life) if found.life is not None else ()
-    return _finding(rule, found.site, found.origin, who, found.facts)
+    return replace(_finding(rule, found.site, found.origin, who, found.facts), trail=found.trail)
 
 
 def _finding(
-    rule: Rule, site: Site, origin: Origin, who: tuple[Partner, ...], facts: dict[str, str] | None = None
+    rule: Rule, site: Site, origin: Origin | None, who: tuple[Partner, ...], facts: dict[str, str] | None = None
 ) -> Finding:
     callee = site.call.parts[0]
     address = next((site.text(role) for role in ("phys", "page", "ptr", "addr", "state") if role in site.api.roles), "")
     texts = {"phys": address, "addr": address} | {role: site.text(role) for role in site.api.roles} | (facts or {})
-    message = rule.message.format(
-        call=site.call.name, gave_up=origin.gave_up or f"it is {', '.join(origin.kinds)}", **texts
-    )
-    if not origin.certain and len(origin.kinds) > 1:
+    known = (origin.gave_up or f"it is {', '.join(origin.kinds)}") if origin is not None else ""
+    message = rule.message.format(call=site.call.name, gave_up=known, **texts)
+    if origin is not None and not origin.certain and len(origin.kinds) > 1:
         shares = ", ".join(f"{kind} on {count}" for kind, count in origin.shares)
         message += f" (not certain: of the paths to it, {shares})"
     call = site.fn.source.text(site.call.start, site.call.end)
     return Finding(
-        rule.id, rule.level, span(site.fn.source, callee.start, callee.end), site.fn.name, site.call.name, message,
-        fingerprint(rule.id, site.fn, site.call.name, call), origin, who,
+        rule.id, rule.level, rule.category, span(site.fn.source, callee.start, callee.end), site.fn.name, site.call.name, message,
+        fingerprint(rule.id, site.fn, site.call.name, call), origin, partners=who,
     )  # fmt: skip
 
 
@@ -192,6 +192,6 @@ def stored(rule: Rule, fn: Function, store: Assign, origin: Origin) -> Finding:
     value = store.parts[1]
     text = fn.source.text(value.start, value.end)
     return Finding(
-        rule.id, rule.level, span(fn.source, value.start, value.end), fn.name, "sg_dma_address",
+        rule.id, rule.level, rule.category, span(fn.source, value.start, value.end), fn.name, "sg_dma_address",
         rule.message.format(value=text), fingerprint(rule.id, fn, "sg_dma_address", text), origin,
     )  # fmt: skip

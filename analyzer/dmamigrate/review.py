@@ -13,7 +13,7 @@ from pathlib import Path
 from dmamigrate import git, match
 from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
-from dmamigrate.findings import Finding, Judged, Kind, Level, Origin, Report, Verdict
+from dmamigrate.findings import Finding, Judged, Kind, Level, Report, Verdict
 from dmamigrate.judge import Result, Work
 from dmamigrate.lives import pair as lifecycle
 from dmamigrate.lives.api import DMA_CALLS, MMIO
@@ -35,7 +35,6 @@ RULE = "rewrite-refuted"
 _MISSED = "map-resource-"
 _MIGRATING = frozenset({"resource", "phys"})
 
-_NOTHING = Origin((Kind.DMA_ADDR,), False, (), None)
 
 Files = dict[str, tuple[bytes | None, bytes | None]]
 Call = tuple[str, str, int]
@@ -204,7 +203,7 @@ def _doubted(rule: Rule, verdict: Verdict, site: Site, life: Life) -> Finding:
         if sure
         else f"whether this change is a migration is not told: {verdict.reason}"
     )
-    found = match.defect(rule, Defect(RULE, site, _NOTHING, {"why": why}, life))
+    found = match.defect(rule, Defect(RULE, site, {"why": why}, life))
     return replace(found, verdict=verdict, level=rule.level if sure else Level.WARNING)
 
 
@@ -237,11 +236,13 @@ def _verdict(before: _State, old: Life, after: _State, new: Life, target: str) -
         result = compare(calls[0], calls[1], states, target)
         total, equal, refined = total + result.states, equal + result.equal, refined + result.refined
         if result.reasons:
-            return Verdict("refuted", total, equal, refined, result.counterexample, result.reasons[0]), end or new.map
+            return Verdict(
+                "refuted", 1, total, equal, refined, result.counterexample, result.reasons[0]
+            ), end or new.map
     fewer = _fewer(old, new)
     if fewer:
-        return Verdict("unknown", total, equal, refined, None, fewer), new.map
-    return Verdict("proved", total, equal, refined), new.map
+        return Verdict("unknown", 1, total, equal, refined, None, fewer), new.map
+    return Verdict("proved", 1, total, equal, refined), new.map
 
 
 def _gone(after: _State, old: Life, new: Life) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from dmamigrate.errors import RuleError
-from dmamigrate.findings import Kind, Level
+from dmamigrate.findings import Category, Kind, Level
 
 _Text = Annotated[str, msgspec.Meta(min_length=3)]
 
@@ -44,6 +44,7 @@ class Peer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     title: _Text
     level: Level
+    category: Category
     message: _Text
     explain: _Text
     # the calls that the rule looks at, and the role of the argument whose origin it asks for

@@ -279,9 +279,15 @@ def verify(
         result = compare(old, life_after(templates, old), states, target)
         total, equal, refined = total + result.states, equal + result.equal, refined + result.refined
         if result.reasons:
-            return Verdict("refuted", total, equal, refined, result.counterexample, result.reasons[0])
+            return Verdict("refuted", 1, total, equal, refined, result.counterexample, result.reasons[0])
         if result.unsafe and MMIO not in held:
             return Verdict(
-                "unknown", total, equal, refined, None, f"equal, but {', '.join(sorted(result.unsafe))} does not hold"
+                "unknown",
+                1,
+                total,
+                equal,
+                refined,
+                None,
+                f"equal, but {', '.join(sorted(result.unsafe))} does not hold",
             )
-    return Verdict("proved", total, equal, refined)
+    return Verdict("proved", 1, total, equal, refined)

@@ -68,8 +68,9 @@ def body(change: Change, target: str) -> str:
 
 def _origin(finding: Finding) -> Iterator[str]:
     """Where the address of one call comes from."""
-    steps = finding.origin.steps
-    names = [_NAMES[kind] for kind in finding.origin.kinds if kind in _NAMES]
+    branches = finding.origin.branches if finding.origin is not None else ()
+    steps = tuple(dict.fromkeys(step for branch in branches for step in branch.steps))
+    names = [_NAMES[kind] for kind in (finding.origin.kinds if finding.origin is not None else ()) if kind in _NAMES]
     if not names:
         yield from textwrap.wrap(
             f"{finding.function}() maps {steps[0].text if steps else 'an address'}, whose origin could not be followed to the end;"
@@ -77,7 +78,7 @@ def _origin(finding: Finding) -> Iterator[str]:
             _WIDTH,
         )
         return
-    doubt = "" if finding.origin.certain else ", as far as it could be followed"
+    doubt = "" if finding.origin is not None and finding.origin.certain else ", as far as it could be followed"
     yield from textwrap.wrap(f"{finding.function}() maps {' or '.join(names)}{doubt}:", _WIDTH)
     yield ""
     shown = steps if len(steps) <= 6 else (*steps[:3], *steps[-3:])

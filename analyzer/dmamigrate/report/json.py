@@ -30,6 +30,7 @@ def document(report: Report) -> Json:
             "parsed": report.parsed,
             "by_rule": dict(sorted(Counter(f.rule for f in report.findings).items())),
             "by_level": dict(sorted(Counter(str(f.level) for f in report.findings).items())),
+            "by_category": dict(sorted(Counter(str(f.category) for f in report.findings).items())),
             "seconds": round(report.seconds, 3),
         },
     }
@@ -55,7 +56,7 @@ def origin(value: Origin) -> Json:
     return {
         "kinds": [str(kind) for kind in value.kinds],
         "certain": value.certain,
-        "steps": [asdict(step) for step in value.steps],
+        "branches": [{"kind": str(one.kind), "steps": [asdict(step) for step in one.steps]} for one in value.branches],
         "gave_up": value.gave_up,
     }
 
@@ -65,6 +66,7 @@ def finding(one: Finding) -> Json:
     return {
         "rule": one.rule,
         "level": str(one.level),
+        "category": str(one.category),
         **_place(one.span),
         "end_line": one.span.end_line,
         "end_column": one.span.end_column,
@@ -72,7 +74,8 @@ def finding(one: Finding) -> Json:
         "callee": one.callee,
         "message": one.message,
         "fingerprint": one.fingerprint,
-        "origin": origin(one.origin),
+        "origin": origin(one.origin) if one.origin is not None else None,
+        "trail": [asdict(step) for step in one.trail],
         "partners": [
             {"role": p.role, **_place(p.span), "function": p.function, "callee": p.callee} for p in one.partners
         ],

@@ -17,8 +17,10 @@ def as_json(origin: Origin) -> str:
 def as_text(origin: Origin) -> str:
     """The steps from the call back to the source, then what was concluded."""
     lines: list[str] = []
-    for number, step in enumerate(origin.steps):
-        lines += [f"{number:3}. {step.path}:{step.line}:{step.column}: {step.note}", f"       {step.text}"]
+    for branch in origin.branches:
+        lines += [f"{branch.kind}:"] if len(origin.branches) > 1 else []
+        for number, step in enumerate(branch.steps):
+            lines += [f"{number:3}. {step.path}:{step.line}:{step.column}: {step.note}", f"       {step.text}"]
     shares = ", ".join(f"{kind} ({count} path{'s' if count != 1 else ''})" for kind, count in origin.shares)
     lines.append(f"\norigin: {shares}{', certain' if origin.certain else ', not certain'}")
     if origin.gave_up:

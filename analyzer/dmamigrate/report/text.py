@@ -39,15 +39,7 @@ def _finding(finding: Finding, report: Report, show_diff: bool) -> Iterator[str]
         lead = "".join("\t" if c == "\t" else " " for c in line[: span.column - 1])
         yield f"  {number} | {line}"
         yield f"  {' ' * len(number)} | {lead}{'^' * max(1, span.end_column - span.column)}"
-    steps = finding.origin.steps[1:]
-    if steps:
-        certainty = "" if finding.origin.certain else ", not certain"
-        yield from _wrapped(f"origin: {', '.join(finding.origin.kinds)}{certainty}", "    ", "  ")
-        shown = steps if len(steps) <= _STEPS else (*steps[: _STEPS - 2], None, *steps[-1:])
-        for step in shown:
-            yield from _step(step, len(steps) - _STEPS + 1)
-    if finding.origin.gave_up:
-        yield from _wrapped(f"not followed: {finding.origin.gave_up}", "    ", "  ")
+    yield from _evidence(finding)
     for partner in finding.partners:
         yield from _wrapped(
             f"{partner.role}: {partner.span.path}:{partner.span.line} {partner.callee}() in {partner.function}()",
@@ -57,6 +49,27 @@ def _finding(finding: Finding, report: Report, show_diff: bool) -> Iterator[str]
     yield from _rewrite(finding, show_diff, report.target)
     if finding.verdict.status == "refuted" and finding.rewrite.status != "proposed" and finding.verdict.counterexample:
         yield from _wrapped(finding.verdict.counterexample, "    ", "  ")
+
+
+def _evidence(finding: Finding) -> Iterator[str]:
+    """Where the address comes from, a way for each kind, and the path that shows what is wrong."""
+    origin = finding.origin
+    if origin is not None and any(branch.steps[1:] for branch in origin.branches):
+        certainty = "" if origin.certain else ", not certain"
+        yield from _wrapped(f"origin: {', '.join(origin.kinds)}{certainty}", "    ", "  ")
+        for branch in origin.branches:
+            yield from _steps(branch.steps[1:])
+    if finding.trail:
+        yield "  path:"
+        yield from _steps(finding.trail)
+    if origin is not None and origin.gave_up:
+        yield from _wrapped(f"not followed: {origin.gave_up}", "    ", "  ")
+
+
+def _steps(steps: tuple[Step, ...]) -> Iterator[str]:
+    shown = steps if len(steps) <= _STEPS else (*steps[: _STEPS - 2], None, *steps[-1:])
+    for step in shown:
+        yield from _step(step, len(steps) - _STEPS + 1)
 
 
 def _step(step: Step | None, left_out: int) -> Iterator[str]:

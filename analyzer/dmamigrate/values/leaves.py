@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from dmamigrate.findings import Kind, Origin, Step
+from dmamigrate.findings import Branch, Kind, Origin, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,17 @@ def origin_of(first: tuple[Step, ...], leaves: Leaves) -> Origin:
     if not addresses:
         reason = "only numbers reach it" if leaves else "nothing that reaches it was found"
         deepest = max(leaves, key=lambda leaf: len(leaf.steps), default=Leaf(None))
-        return Origin((Kind.UNKNOWN,), False, first + deepest.steps, reason, ((Kind.UNKNOWN, 1),))
+        branch = Branch(Kind.UNKNOWN, first + deepest.steps)
+        return Origin((Kind.UNKNOWN,), False, (branch,), reason, ((Kind.UNKNOWN, 1),))
     shares: dict[Kind, int] = {}
     for leaf in addresses:
         assert leaf.kind is not None
         shares[leaf.kind] = shares.get(leaf.kind, 0) + max(1, len(leaf.ends))
-    steps = list(first)
-    seen: set[Kind] = set()
-    for leaf in sorted(known or addresses, key=lambda leaf: (str(leaf.kind), len(leaf.steps))):
-        if leaf.kind is not None and leaf.kind not in seen:
-            seen.add(leaf.kind)
-            steps += [s for s in leaf.steps if s not in steps]
+    shortest: dict[Kind, Leaf] = {}
+    for leaf in sorted(addresses, key=lambda leaf: (str(leaf.kind), len(leaf.steps))):
+        if leaf.kind is not None:
+            shortest.setdefault(leaf.kind, leaf)
+    branches = tuple(Branch(kind, first + leaf.steps) for kind, leaf in shortest.items())
     kinds = tuple(sorted(shares))
     certain = len(kinds) == 1 and bool(known)
-    return Origin(kinds, certain, tuple(steps), stops[0] if stops else None, tuple(sorted(shares.items())))
+    return Origin(kinds, certain, branches, stops[0] if stops else None, tuple(sorted(shares.items())))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dmamigrate.findings import Kind, Origin
+from dmamigrate.findings import Kind, Origin, Step
 from dmamigrate.lives.api import ATTRIBUTES, DMA_CALLS, MMIO
 from dmamigrate.lives.attributes import Attributes
 from dmamigrate.lives.pair import Life, Lives, Site, fits
@@ -22,13 +22,18 @@ _ADDRESSES = frozenset({Kind.PCI_BAR, Kind.P2P, Kind.MMIO, Kind.RAM, Kind.PFNMAP
 
 @dataclass(frozen=True)
 class Defect:
-    """Something wrong at `site`; `life` is the life that it belongs to, if known, `facts` what the message names."""
+    """Something wrong at `site`.
+
+    `facts` are what the message names, `life` is the life that it belongs to, if known; `origin` is that of the address
+    that it is about, `trail` the path that shows it.
+    """
 
     rule: str
     site: Site
-    origin: Origin
     facts: dict[str, str]
     life: Life | None = None
+    origin: Origin | None = None
+    trail: tuple[Step, ...] = ()
 
 
 # enum dma_data_direction, include/linux/dma-direction.h
@@ -39,17 +44,15 @@ _USES = re.compile(
     r"|\w*_(?:dbg|err|info|warn)\w*|pr_\w+|WARN\w*"
 )
 
-_NOTHING = Origin((Kind.DMA_ADDR,), False, (), None)
-
 
 def wrong_handles(pairs: Lives) -> Iterator[Defect]:
     """The unmaps that are given something other than what a map returned: an address that was never a handle."""
     for life in pairs.lives:
         for site in life.mistaken:
-            yield Defect("unmap-wrong-handle", site, _NOTHING, {"what": "the address that was mapped"}, life)
+            yield Defect("unmap-wrong-handle", site, {"what": "the address that was mapped"}, life)
     for site, origin in pairs.orphans:
         if origin.certain and origin.kinds[0] in _ADDRESSES:
-            yield Defect("unmap-wrong-handle", site, origin, {"what": f"a {origin.kinds[0]} address"})
+            yield Defect("unmap-wrong-handle", site, {"what": f"a {origin.kinds[0]} address"}, origin=origin)
 
 
 def orphans(pairs: Lives, tracer: Tracer) -> Iterator[Defect]:
@@ -61,7 +64,7 @@ def orphans(pairs: Lives, tracer: Tracer) -> Iterator[Defect]:
     for site, origin in pairs.orphans:
         wrong = origin.certain and origin.kinds[0] in _ADDRESSES
         if not wrong and (site.api.family == "resource" or origin.gave_up is None or _never_set(site, tracer)):
-            yield Defect("unmap-orphan", site, origin, {})
+            yield Defect("unmap-orphan", site, {}, origin=origin)
 
 
 def _never_set(site: Site, tracer: Tracer) -> bool:
@@ -83,20 +86,14 @@ def mismatches(pairs: Lives, attributes: Attributes, sizes: Sizes) -> Iterator[D
             reaching.setdefault(unmap.key, []).append(life)
     for life in pairs.lives:
         for unmap in life.foreign:
-            yield Defect(
-                "unmap-family-mismatch", unmap, _NOTHING, {"mapped": life.map.call.name, "map": where(life.map)}, life
-            )
+            yield Defect("unmap-family-mismatch", unmap, {"mapped": life.map.call.name, "map": where(life.map)}, life)
         for unmap in life.unmaps:
             # where several maps lead to one unmap, it is right if it fits any of them: a branch may tell which
             sizes_differ = [sizes.differ(one.map, unmap) for one in reaching[unmap.key] if one.map.api.family != "iova"]
             if sizes_differ and all(sizes_differ):
-                yield Defect(
-                    "unmap-size-mismatch", unmap, _NOTHING, {"mapped": sizes_differ[0], "map": where(life.map)}, life
-                )
+                yield Defect("unmap-size-mismatch", unmap, {"mapped": sizes_differ[0], "map": where(life.map)}, life)
         if (other := _of_another_direction(life, reaching)) is not None:
-            yield Defect(
-                "unmap-dir-mismatch", other, _NOTHING, {"mapped": life.map.text("dir"), "map": where(life.map)}, life
-            )
+            yield Defect("unmap-dir-mismatch", other, {"mapped": life.map.text("dir"), "map": where(life.map)}, life)
 
 
 def _of_another_direction(life: Life, reaching: dict[tuple[str, int], list[Life]]) -> Site | None:
@@ -132,7 +129,7 @@ def _attributes_differ(pairs: Lives, attributes: Attributes) -> Iterator[Defect]
             some, other = sorted(lost or known, key=sorted)[0], sorted(foreign or taken, key=sorted)[0]
             reported.add(unmap.key)
             facts = {"differ": ", ".join(sorted(some ^ other)) or MMIO, "map": where(life.map)}
-            yield Defect("unmap-attrs-mismatch", unmap, _NOTHING, facts, life)
+            yield Defect("unmap-attrs-mismatch", unmap, facts, life)
 
 
 def _sets(attributes: Attributes, sites: Iterable[Site]) -> frozenset[frozenset[str]]:
@@ -169,14 +166,14 @@ def synced(pairs: Lives, attributes: Attributes) -> Iterator[Defect]:
                 and site.key not in pairs.shared
                 and all(one is not None and MMIO in one for one in held)
             ):
-                yield Defect("sync-on-mmio", site, _NOTHING, {"map": where(life.map)}, life)
+                yield Defect("sync-on-mmio", site, {"map": where(life.map)}, life)
 
 
 def unchecked(pairs: Lives) -> Iterator[Defect]:
     """The maps whose address no dma_mapping_error() looks at, though its unmaps show that its way is understood."""
     for life in pairs.lives:
         if not life.checks and life.unmaps and life.map.api.family != "iova":
-            yield Defect("mapping-not-checked", life.map, _NOTHING, {}, life)
+            yield Defect("mapping-not-checked", life.map, {}, life)
 
 
 def leaked(pairs: Lives, tree: Tree, types: Types) -> Iterator[Defect]:
@@ -188,7 +185,6 @@ def leaked(pairs: Lives, tree: Tree, types: Types) -> Iterator[Defect]:
             yield Defect(
                 "mapping-leaked",
                 life.map,
-                _NOTHING,
                 {"what": f"nothing in this driver unmaps {life.map.text('phys')}"},
                 life,
             )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dmamigrate.findings import Kind, Origin
+from dmamigrate.findings import Step
 from dmamigrate.lives.api import DMA_CALLS
 from dmamigrate.lives.detect.defects import Defect, where
 from dmamigrate.lives.pair import Life, Lives, Site
@@ -147,14 +147,9 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
         if not explorer.complete:
             continue
         for site, trail in client.twice:
-            origin = _origin(trail, Trail(site.fn, site.call, "unmapped again", None))
-            yield Defect(
-                "unmap-wrong-handle",
-                site,
-                origin,
-                {"what": f"the address that was unmapped before; mapped at {where(life.map)}"},
-                life,
-            )
+            facts = {"what": f"the address that was unmapped before; mapped at {where(life.map)}"}
+            steps = _steps(trail, Trail(site.fn, site.call, "unmapped again", None))
+            yield Defect("unmap-wrong-handle", site, facts, life, trail=steps)
         looping = any(
             (call.name in client.cleaning or Site(life.map.fn, node, call, life.map.api).key in ended)
             and _in_loop(life.map.fn, node)
@@ -162,13 +157,8 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
         )
         leak = _leak(client, target, life) if not looping else None
         if leak is not None:
-            yield Defect(
-                "mapping-leaked",
-                life.map,
-                _origin(leak.trail, None),
-                {"what": "an exit after this map skips its unmap"},
-                life,
-            )
+            facts = {"what": "an exit after this map skips its unmap"}
+            yield Defect("mapping-leaked", life.map, facts, life, trail=_steps(leak.trail, None))
 
 
 def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
@@ -192,7 +182,7 @@ def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
             )
             if leak is not None:
                 what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
-                yield Defect("mapping-leaked", life.map, _origin(leak.trail, None), {"what": what}, life)
+                yield Defect("mapping-leaked", life.map, {"what": what}, life, trail=_steps(leak.trail, None))
                 break
 
 
@@ -279,8 +269,8 @@ def twice(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
             if site.key in ends and site.key not in seen:
                 seen.add(site.key)
                 facts = {"what": "the address that was unmapped before on this path"}
-                origin = _origin(trail, Trail(site.fn, site.call, "unmapped again", None))
-                yield Defect("unmap-wrong-handle", site, origin, facts, ends[site.key][1])
+                steps = _steps(trail, Trail(site.fn, site.call, "unmapped again", None))
+                yield Defect("unmap-wrong-handle", site, facts, ends[site.key][1], trail=steps)
 
 
 def _leak(client: _Along, target: Expr, life: Life) -> _Exit | None:
@@ -340,11 +330,5 @@ def _kept_in(site: Site) -> Expr | None:
     return None
 
 
-def _origin(trail: Trail | None, last: Trail | None) -> Origin:
-    return Origin(
-        (Kind.DMA_ADDR,),
-        True,
-        tuple(step(one) for one in (*(trail or ()), *((last,) if last else ()))),
-        None,
-        ((Kind.DMA_ADDR, 1),),
-    )
+def _steps(trail: Trail | None, last: Trail | None) -> tuple[Step, ...]:
+    return tuple(step(one) for one in (*(trail or ()), *((last,) if last else ())))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dmamigrate.findings import Kind, Origin
+from dmamigrate.findings import Step
 from dmamigrate.lives.api import DMA_CALLS, MMIO, DmaCall
 from dmamigrate.lives.detect.defects import Defect
 from dmamigrate.lives.pair import Site
@@ -130,7 +130,7 @@ def faults(tree: Tree, paths: Iterable[str]) -> Iterator[Defect]:
     for seen in (seen for watch in watches for seen in watch.seen):
         for fault in _judged(seen, files):
             key = (fault.rule, *fault.site.key)
-            if key not in best or len(fault.origin.steps) < len(best[key].origin.steps):
+            if key not in best or len(fault.trail) < len(best[key].trail):
                 best[key] = fault
     yield from (best[key] for key in sorted(best))
 
@@ -164,7 +164,8 @@ def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
         else:
             continue
         if _concerns(place, kind, seen, frame.depth):
-            yield Defect(rule, Site(frame.fn, node, call, seen.api), _path(seen, frame), {"callee": call.name})
+            site = Site(frame.fn, node, call, seen.api)
+            yield Defect(rule, site, {"callee": call.name}, trail=_path(seen, frame))
 
 
 def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call]:
@@ -226,9 +227,9 @@ def _mapped(seen: Seen) -> frozenset[str]:
     return frozenset()
 
 
-def _path(seen: Seen, reported: Frame) -> Origin:
+def _path(seen: Seen, reported: Frame) -> tuple[Step, ...]:
     """The decisions on the way, those of other functions left out unless they are about the map type."""
     shown = {reported.fn, seen.frame.fn}
     steps = [step(one) for one in seen.trail or () if one.fn in shown or "map type" in one.note]
     last = Trail(seen.frame.fn, seen.call, f"{seen.call.name}() is reached", None)
-    return Origin((Kind.P2P,), True, (*steps, step(last)), None, ((Kind.P2P, 1),))
+    return (*steps, step(last))

@@ -15,7 +15,6 @@ from dmamigrate.values.origins import Tracer
 # Where P2P memory comes from; a file without these has none that could be told, and one without the flag cannot pass it.
 _MAKES_P2P = ("pci_alloc_p2pmem", "pci_p2pmem_alloc_sgl", "is_pci_p2pdma_page")
 WORDS = (*_MAKES_P2P, MMIO)
-_NOTHING = Origin((Kind.UNKNOWN,), False, (), None)
 
 
 def misused(tracer: Tracer, attributes: Attributes, paths: Iterable[str]) -> Iterator[Defect]:
@@ -30,13 +29,13 @@ def misused(tracer: Tracer, attributes: Attributes, paths: Iterable[str]) -> Ite
         for site in sites_in(unit, PAGE_MAPS)[0]:
             held = attributes.at(site)
             if held is not None and any(MMIO in one for one in held):
-                yield Defect("page-api-on-mmio", site, _NOTHING, {"what": f"{MMIO} makes {site.call.name}() fail"})
+                yield Defect("page-api-on-mmio", site, {"what": f"{MMIO} makes {site.call.name}() fail"})
             elif p2p and (origin := _device_memory(tracer, site)) is not None:
                 yield Defect(
                     "page-api-on-mmio",
                     site,
-                    origin,
                     {"what": f"this is {origin.kinds[0]} memory, and the call takes it for RAM"},
+                    origin=origin,
                 )
 
 
