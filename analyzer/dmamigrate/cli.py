@@ -114,7 +114,7 @@ def scan(
     from dmamigrate import rules
     from dmamigrate import scan as scans
     from dmamigrate.findings import Level
-    from dmamigrate.program.questions import Budget
+    from dmamigrate.program.queries import Budget
     from dmamigrate.report import terminal
 
     options = scans.Options(
@@ -298,7 +298,7 @@ def trace(
 ) -> None:
     """Show where the address in a call, or the value of an expression, comes from."""
     from dmamigrate import scan as scans
-    from dmamigrate.program.questions import Budget
+    from dmamigrate.program.queries import Budget
     from dmamigrate.report import path
 
     origin = scans.trace(

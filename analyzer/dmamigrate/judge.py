@@ -17,13 +17,13 @@ from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sizes import Sizes
 from dmamigrate.model.refine import verify
 from dmamigrate.model.versions import release
-from dmamigrate.program.questions import Budget
+from dmamigrate.program.queries import Budget
 from dmamigrate.program.tree import Tree
 from dmamigrate.rewrite import licence
 from dmamigrate.rewrite.propose import propose
 from dmamigrate.rules import Rule
+from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
-from dmamigrate.values.origins import Tracer
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Work:
     target: str
     pages: bool = False
 
-    def module(self, tracer: Tracer, files: tuple[str, ...]) -> Result:
+    def module(self, tracer: Engine, files: tuple[str, ...]) -> Result:
         """All findings of the module that holds `files`."""
         tree = tracer.tree
         skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
@@ -73,7 +73,7 @@ class Work:
 
     @staticmethod
     def _defects(
-        tracer: Tracer, pairs: lifecycle.Lives, attributes: Attributes, asked: Set[str | None], files: tuple[str, ...]
+        tracer: Engine, pairs: lifecycle.Lives, attributes: Attributes, asked: Set[str | None], files: tuple[str, ...]
     ) -> Iterator[defects.Defect]:
         if "lives" in asked:
             yield from defects.wrong_handles(pairs)
@@ -105,7 +105,7 @@ class Work:
         )
         return sorted({*files, *near})
 
-    def _lives(self, tracer: Tracer, pairs: lifecycle.Lives, attributes: Attributes, files: set[str]) -> list[Finding]:
+    def _lives(self, tracer: Engine, pairs: lifecycle.Lives, attributes: Attributes, files: set[str]) -> list[Finding]:
         findings: list[Finding] = []
         for life in pairs.lives:
             if life.map.key[0] not in files:
@@ -122,7 +122,7 @@ class Work:
                 )
         return findings
 
-    def _with_peer(self, tracer: Tracer, rule: Rule, finding: Finding, life: Life) -> Finding:
+    def _with_peer(self, tracer: Engine, rule: Rule, finding: Finding, life: Life) -> Finding:
         said = next((peer.message for peer in rule.peer if release(peer.since) <= release(self.target)), None)
         if said is None or not exported.to_importer(tracer, life.map):
             return finding
@@ -169,7 +169,7 @@ class Work:
         verdict = next((one for one in verdicts if one.status != "proved"), verdicts[0])
         return replace(finding, rewrite=rewrite, verdict=verdict)
 
-    def _stores(self, tracer: Tracer, rule: Rule, files: tuple[str, ...]) -> list[Finding]:
+    def _stores(self, tracer: Engine, rule: Rule, files: tuple[str, ...]) -> list[Finding]:
         findings: list[Finding] = []
         folder = tracer.tree.module(files[0])
         bars = self.knowledge.words_for(Kind.PCI_BAR)

@@ -28,7 +28,7 @@ from dmamigrate.program.tree import Tree
 from dmamigrate.rules import Rule
 from dmamigrate.scan import Options
 from dmamigrate.syntax.prefilter import stems
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 RULE = "rewrite-refuted"
 # What a change of the API's calls may leave in a file without having touched it.
@@ -115,7 +115,7 @@ class _State:
 
     result: Result
     lives: lifecycle.Lives
-    tracer: Tracer
+    tracer: Engine
     attributes: Attributes
 
 
@@ -129,9 +129,9 @@ class _Side:
 
     def judge(self, group: tuple[str, ...]) -> _State:
         present = tuple(path for path in group if self.files.get(path))
-        tracer = Tracer(Tree(self.root, overlay=self.files), self.work.knowledge, self.work.budget)
+        tracer = Engine(Tree(self.root, overlay=self.files), self.work.knowledge, self.work.budget)
         result = self.work.module(tracer, present) if present else Result([], [])
-        again = Tracer(Tree(self.root, overlay=self.files), self.work.knowledge, self.work.budget)
+        again = Engine(Tree(self.root, overlay=self.files), self.work.knowledge, self.work.budget)
         paths = self.work.with_mappings(again.tree, present) if present else []
         return _State(
             result, lifecycle.lives(again.tree, again, sorted({*present, *paths}), pages=True), again, Attributes(again)

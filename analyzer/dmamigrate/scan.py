@@ -20,13 +20,13 @@ from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skippe
 from dmamigrate.judge import Result, Work
 from dmamigrate.lives import pair as lifecycle
 from dmamigrate.lives.detect import p2p, page_api
-from dmamigrate.program.questions import Budget
+from dmamigrate.program.queries import Budget
 from dmamigrate.program.tree import Tree
 from dmamigrate.rules import Rule
 from dmamigrate.syntax import prefilter
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
-from dmamigrate.values.origins import Tracer
 
 # What a file must name for an analysis to have anything to look at.
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -150,7 +150,7 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     if not file.is_file():
         raise UsageError(f"{file}: no such file; name one that exists")
     root = (tree or find_tree((file,))).resolve()
-    tracer = Tracer(Tree(root), knowledge, budget)
+    tracer = Engine(Tree(root), knowledge, budget)
     unit = tracer.tree.unit(relative_to(str(file), root))
     if unit is None:
         raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
@@ -208,7 +208,7 @@ def _judge(work: Work, files: tuple[str, ...]) -> Result:
     )  # long else-if chains and sums nest as deep as they are long
     tree = Tree(work.root, shared=_kernel_headers(work.root))
     try:
-        return work.module(Tracer(tree, work.knowledge, work.budget), files)
+        return work.module(Engine(tree, work.knowledge, work.budget), files)
     except RecursionError:
         return Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
 

@@ -19,7 +19,7 @@ from dmamigrate.lives.pair import Lives, Site
 from dmamigrate.lives.sizes import Sizes
 from dmamigrate.program.tree import Tree
 from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 pytestmark = pytest.mark.kernel
 LIVES = tomllib.loads((Path(__file__).parent / "labels/lives.toml").read_text())["life"]
@@ -48,7 +48,7 @@ def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]
     result = []
     for module in sorted({Tree(root).module(life["path"]) for life in labelled(version)}):
         tree = Tree(root)
-        tracer = Tracer(tree, known)
+        tracer = Engine(tree, known)
         near = {path for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for path in tree.search(name, module)}
         paths = sorted(near | {life["path"] for life in labelled(version) if tree.module(life["path"]) == module})
         pairs = lifecycle.lives(tree, tracer, paths)

@@ -20,7 +20,7 @@ from dmamigrate import scan as scans
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.unit import Unit
 from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 from tests.kernel.trees import tree as kernel_tree
 
 pytestmark = pytest.mark.kernel
@@ -76,7 +76,7 @@ def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple
     for group in scans.modules(tree, FILES):
         if alone and seen_by not in group:
             continue
-        tracer = Tracer(Tree(root, overlay), known, options.budget)
+        tracer = Engine(Tree(root, overlay), known, options.budget)
         for finding in scans.work(options, root, VERSION).module(tracer, group).findings:
             unit = tracer.tree.unit(finding.span.path)
             fn = unit.function_at(finding.span.start) if unit is not None else None

@@ -23,7 +23,7 @@ from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.expr import Expr
 from dmamigrate.syntax.functions import Function
 from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 from tests.kernel.trees import tree
 
 pytestmark = pytest.mark.kernel
@@ -75,7 +75,7 @@ def compare(labels: list[tuple[str, Label]], kernel: Callable[[str], Path]) -> l
     known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
     result = []
     for version in sorted({version for version, _ in labels}):
-        tracer = Tracer(Tree(kernel(version)), known)
+        tracer = Engine(Tree(kernel(version)), known)
         for label in (label for of, label in labels if of == version):
             origin = tracer.origin(*_place(tracer.tree, label))
             result.append((judge(origin, label), version, label, origin))

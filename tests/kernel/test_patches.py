@@ -21,7 +21,7 @@ from dmamigrate import scan as scans
 from dmamigrate.patch import build, produce, series
 from dmamigrate.program.tree import Tree
 from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 from tests.conftest import ROOT
 from tests.test_patch import DRIVER
 
@@ -75,7 +75,7 @@ def test_a_second_scan_proposes_nothing(made: tuple[Path, produce.Made, list[tup
     work = scans.work(options, root, VERSION)
     left = []
     for group in scans.modules(Tree(root), sorted(overlay)):
-        tracer = Tracer(Tree(root, overlay), known, options.budget)
+        tracer = Engine(Tree(root, overlay), known, options.budget)
         left += [f for f in work.module(tracer, group).findings if f.rewrite.status == "proposed"]
     assert [(f.rule, f.span.path, f.span.line) for f in left] == []
 

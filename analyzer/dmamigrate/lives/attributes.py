@@ -15,7 +15,7 @@ from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
 from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Member, Name, strip
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 Held = frozenset[frozenset[str]]
 
@@ -63,7 +63,7 @@ class _Stored(Client):
 class Attributes:
     """Answers for one tree."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Engine) -> None:
         self._tracer = tracer
         self._held: dict[tuple[str, int], Held | None] = {}
         self._kept: dict[tuple[str, str, str], tuple[Value, ...]] = {}

@@ -9,19 +9,19 @@ from dmamigrate.lives.pair import Site
 from dmamigrate.program.reach import reaching
 from dmamigrate.syntax.expr import Expr, Member, Name, strip
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 # include/linux/dma-buf.h: the importer, and its device
 _ATTACHMENT = "dma_buf_attachment"
 
 
-def to_importer(tracer: Tracer, site: Site) -> bool:
+def to_importer(tracer: Engine, site: Site) -> bool:
     """Whether the device that a call maps for is a dma-buf's importer, as far as that can be seen."""
     device = site.argument("dev")
     return device is not None and any(_importers(tracer, site.fn, site.node, device, 4))
 
 
-def _importers(tracer: Tracer, fn: Function, node: int, expr: Expr, levels: int) -> Iterator[bool]:
+def _importers(tracer: Engine, fn: Function, node: int, expr: Expr, levels: int) -> Iterator[bool]:
     expr = strip(expr)
     unit = tracer.tree.unit(fn.source.path)
     if isinstance(expr, Member) and unit is not None:

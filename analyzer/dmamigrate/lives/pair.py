@@ -15,7 +15,7 @@ from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unar
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.source import Source
 from dmamigrate.syntax.unit import Unit
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 # The family that the migration is about; a driver's checks and syncs matter only beside one of these.
 MAPS = ("dma_map_resource", "dma_map_phys", "dma_iova_link")
@@ -127,7 +127,7 @@ def _not_analysable(source: Source, at: int, name: str) -> Skipped:
     return Skipped(f"{source.path}:{source.line(at)}", f"{name}() stands where no call could be parsed")
 
 
-def lives(tree: Tree, tracer: Tracer, paths: Collection[str], pages: bool = False) -> Lives:
+def lives(tree: Tree, tracer: Engine, paths: Collection[str], pages: bool = False) -> Lives:
     """Pair the maps and unmaps of the files `paths`, which are those of one module; with `pages`, ordinary memory's too."""
     maps: dict[tuple[str, int], Site] = {}
     ends: list[Site] = []
@@ -156,7 +156,7 @@ def lives(tree: Tree, tracer: Tracer, paths: Collection[str], pages: bool = Fals
         handle = site.argument("addr")
         if handle is None or (site in paged and not pages and not _names(handle) & kept):
             continue
-        origin, makers = tracer.sites(site.fn, site.node, handle)
+        origin, makers = tracer.makers(site.fn, site.node, handle)
         known = [key for key in makers if key in acts]
         if len(known) < len(makers) or not makers or origin.gave_up is not None:
             shared.add(site.key)
@@ -228,7 +228,7 @@ def fits(mapped: Site, unmapped: Site) -> bool:
     return any({mapped.api.family, unmapped.api.family} <= family for family in _ALIKE)
 
 
-def _by_state(tracer: Tracer, maps: Iterable[Site], ends: Iterable[Site]) -> dict[tuple[str, int], list[Site]]:
+def _by_state(tracer: Engine, maps: Iterable[Site], ends: Iterable[Site]) -> dict[tuple[str, int], list[Site]]:
     """What unlinks or destroys an IOVA range, by the link whose struct dma_iova_state it shares."""
     links = [(site, _state(tracer, site)) for site in maps if site.api.family == "iova"]
     found: dict[tuple[str, int], list[Site]] = {site.key: [] for site, _ in links}
@@ -240,13 +240,13 @@ def _by_state(tracer: Tracer, maps: Iterable[Site], ends: Iterable[Site]) -> dic
     return found
 
 
-def _state(tracer: Tracer, site: Site) -> frozenset[tuple[str, str]]:
+def _state(tracer: Engine, site: Site) -> frozenset[tuple[str, str]]:
     """The members, as struct and field, or the locals, as function and variable, that a call's IOVA state may be."""
     argument = site.argument("state")
     return frozenset(_places(tracer, site.fn, site.node, argument, 4)) if argument is not None else frozenset()
 
 
-def _places(tracer: Tracer, fn: Function, node: int, expr: Expr, levels: int) -> Iterator[tuple[str, str]]:
+def _places(tracer: Engine, fn: Function, node: int, expr: Expr, levels: int) -> Iterator[tuple[str, str]]:
     expr = strip(expr)
     if isinstance(expr, Unary) and expr.op == "&":
         expr = strip(expr.parts[0])

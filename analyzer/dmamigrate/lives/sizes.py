@@ -11,7 +11,7 @@ from dmamigrate.lives.pair import Site
 from dmamigrate.program.reach import reaching
 from dmamigrate.syntax.expr import Binary, Constant, Expr, Member, Name, strip
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 # A size: so many times what is named; "" names a byte.
 Size = tuple[int, str]
@@ -20,7 +20,7 @@ Size = tuple[int, str]
 class Sizes:
     """Answers for one tree."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Engine) -> None:
         self._tracer = tracer
 
     def differ(self, mapped: Site, unmapped: Site) -> str:

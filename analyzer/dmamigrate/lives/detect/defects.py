@@ -15,7 +15,7 @@ from dmamigrate.lives.sizes import Sizes
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
 from dmamigrate.syntax.expr import Assign, Call, Member, Name, strip, walk
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 _ADDRESSES = frozenset({Kind.PCI_BAR, Kind.P2P, Kind.MMIO, Kind.RAM, Kind.PFNMAP})
 
@@ -55,7 +55,7 @@ def wrong_handles(pairs: Lives) -> Iterator[Defect]:
             yield Defect("unmap-wrong-handle", site, {"what": f"a {origin.kinds[0]} address"}, origin=origin)
 
 
-def orphans(pairs: Lives, tracer: Tracer) -> Iterator[Defect]:
+def orphans(pairs: Lives, tracer: Engine) -> Iterator[Defect]:
     """The unmaps whose map was not found.
 
     A call that needs no migration any more counts only where its handle was followed to the end, or is a member of the
@@ -67,7 +67,7 @@ def orphans(pairs: Lives, tracer: Tracer) -> Iterator[Defect]:
             yield Defect("unmap-orphan", site, {}, origin=origin)
 
 
-def _never_set(site: Site, tracer: Tracer) -> bool:
+def _never_set(site: Site, tracer: Engine) -> bool:
     handle, unit = site.argument("addr"), tracer.tree.unit(site.fn.source.path)
     member = strip(handle) if handle is not None else None
     owner = tracer.types.member(member, site.fn, unit) if isinstance(member, Member) and unit is not None else None

@@ -18,7 +18,7 @@ from dmamigrate.paths.steps import step
 from dmamigrate.paths.values import NONZERO, ZERO, Flags, Value, constant
 from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, strip, walk
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
 _KEY = "@mapping"
@@ -131,7 +131,7 @@ def _is_error(frame: Frame, value: Value) -> bool:
     return value.nonzero and not any(name.isdigit() for name in value.on)
 
 
-def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+def along(tracer: Engine, pairs: Lives) -> Iterator[Defect]:
     """The exits after a successful map that skip its unmap, and the unmaps of what is unmapped already."""
     for life in pairs.lives:
         target = _kept_in(life.map)
@@ -161,7 +161,7 @@ def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
             yield Defect("mapping-leaked", life.map, facts, life, trail=_steps(leak.trail, None))
 
 
-def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+def probes(tracer: Engine, pairs: Lives) -> Iterator[Defect]:
     """The mappings that a probe() leaves behind when it fails later on: then nothing calls what unmaps them."""
     for life in pairs.lives:
         target = _kept_in(life.map)
@@ -200,7 +200,7 @@ def _in_loop(fn: Function, node: int) -> bool:
     return False
 
 
-def _chains(tracer: Tracer, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
+def _chains(tracer: Engine, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
     """The ways from a probe() down to `fn`, which is not part of them, where each function on the way has one caller."""
     callers = {(one.fn.source.path, one.fn.start): one.fn for one in tracer.stores.callers(fn)[0]}
     if len(callers) != 1 or not levels:
@@ -250,7 +250,7 @@ class _Ends(Client):
         return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
 
 
-def twice(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+def twice(tracer: Engine, pairs: Lives) -> Iterator[Defect]:
     """The unmaps of what the same function, or one that it called, has unmapped already."""
     ends = {site.key: (site, life) for life in pairs.lives for site in life.ends}
     maps = {(life.map.fn.source.path, life.map.fn.start) for life in pairs.lives}
@@ -291,7 +291,7 @@ def _is_probe(fn: Function) -> bool:
     return re.search(rb"\.probe\w*\s*=\s*" + re.escape(fn.name.encode()) + rb"\b", fn.source.blanked) is not None
 
 
-def _cleaning(tracer: Tracer, life: Life) -> frozenset[str]:
+def _cleaning(tracer: Engine, life: Life) -> frozenset[str]:
     """The functions that unmap this mapping, and who calls those: how they decide is their own affair."""
     enders = [end.fn for end in life.ends if end.fn is not life.map.fn]
     names = {fn.name for fn in enders}

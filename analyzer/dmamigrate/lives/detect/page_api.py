@@ -10,14 +10,14 @@ from dmamigrate.lives.api import MMIO
 from dmamigrate.lives.attributes import Attributes
 from dmamigrate.lives.detect.defects import Defect
 from dmamigrate.lives.pair import PAGE_MAPS, Site, sites_in
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 # Where P2P memory comes from; a file without these has none that could be told, and one without the flag cannot pass it.
 _MAKES_P2P = ("pci_alloc_p2pmem", "pci_p2pmem_alloc_sgl", "is_pci_p2pdma_page")
 WORDS = (*_MAKES_P2P, MMIO)
 
 
-def misused(tracer: Tracer, attributes: Attributes, paths: Iterable[str]) -> Iterator[Defect]:
+def misused(tracer: Engine, attributes: Attributes, paths: Iterable[str]) -> Iterator[Defect]:
     """The calls of the page API that always fail, or that map device memory as if it were the kernel's."""
     for path in paths:
         unit = tracer.tree.unit(path)
@@ -39,7 +39,7 @@ def misused(tracer: Tracer, attributes: Attributes, paths: Iterable[str]) -> Ite
                 )
 
 
-def _device_memory(tracer: Tracer, site: Site) -> Origin | None:
+def _device_memory(tracer: Engine, site: Site) -> Origin | None:
     address = site.argument("page") or site.argument("ptr")
     origin = tracer.origin(site.fn, site.node, address) if address is not None else None
     return origin if origin is not None and origin.certain and origin.kinds[0] in (Kind.P2P, Kind.PCI_BAR) else None
