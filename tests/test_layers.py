@@ -13,14 +13,15 @@ from tests.conftest import ROOT
 
 # A module imports only from lower floors; on one floor only from those listed above it.
 FLOORS = (
-    ("dmamigrate", "dmamigrate.errors", "dmamigrate.findings", "dmamigrate.git"),
+    ("dmamigrate", "dmamigrate.errors", "dmamigrate.findings", "dmamigrate.git", "dmamigrate.api"),
     ("dmamigrate.syntax.source", "dmamigrate.syntax.prefilter", "dmamigrate.syntax.expr", "dmamigrate.syntax.functions",
      "dmamigrate.syntax.dialect", "dmamigrate.syntax.items", "dmamigrate.syntax.grammar", "dmamigrate.syntax.lower",
      "dmamigrate.syntax.parts", "dmamigrate.syntax.unit"),
     ("dmamigrate.program.queries", "dmamigrate.program.tree", "dmamigrate.program.types", "dmamigrate.program.reach",
      "dmamigrate.program.stores"),
     ("dmamigrate.values.leaves", "dmamigrate.values.knowledge", "dmamigrate.values.arithmetic",
-     "dmamigrate.values.tables", "dmamigrate.values.flow", "dmamigrate.values.fold", "dmamigrate.values.origins",
+     "dmamigrate.values.tables", "dmamigrate.values.questions", "dmamigrate.values.flow", "dmamigrate.values.fold",
+     "dmamigrate.values.origins", "dmamigrate.values.constants", "dmamigrate.values.terms", "dmamigrate.values.holders",
      "dmamigrate.values.engine"),
     ("dmamigrate.lives.api",),
     ("dmamigrate.paths.values", "dmamigrate.paths.places", "dmamigrate.paths.constants", "dmamigrate.paths.state",

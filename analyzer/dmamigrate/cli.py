@@ -262,9 +262,8 @@ def patch(
 
 def _knowledge(sources: list[Path] | None) -> Knowledge:
     from dmamigrate import rules
-    from dmamigrate.values import knowledge
 
-    return knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])])
+    return rules.tables(sources=tuple(sources or ()))
 
 
 def _folder(tree: Path | None) -> Path | None:

@@ -73,7 +73,8 @@ class Origin:
     """Where an address comes from, with one branch for each kind.
 
     `certain` holds only when every path was followed to one and the same kind; `gave_up` says where one was not.
-    `shares` counts the paths that end in each kind.
+    `shares` counts the paths that end in each kind; `outside` says that code which is not in sight has a part of the
+    answer.
     """
 
     kinds: tuple[Kind, ...]
@@ -81,6 +82,7 @@ class Origin:
     branches: tuple[Branch, ...]
     gave_up: str | None
     shares: tuple[tuple[Kind, int], ...] = ()
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

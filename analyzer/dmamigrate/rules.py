@@ -11,8 +11,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from dmamigrate import api
 from dmamigrate.errors import RuleError
 from dmamigrate.findings import Category, Kind, Level
+from dmamigrate.values import knowledge
+from dmamigrate.values.knowledge import Knowledge
 
 _Text = Annotated[str, msgspec.Meta(min_length=3)]
 
@@ -131,6 +134,17 @@ def folder() -> Path:
     """The rules that come with the tool: package data of a wheel, the checkout's folder in an editable install."""
     inside = Path(__file__).parent / "rules"
     return inside if inside.is_dir() else Path(__file__).parent.parent.parent / "rules"
+
+
+def tables(folders: tuple[Path, ...] = (), sources: tuple[Path, ...] = ()) -> Knowledge:
+    """What comes with the tool of calls and sources, with that of more folders and of tables on top.
+
+    Raises RuleError for a table that is not in the format.
+    """
+    roots = (folder(), *folders)
+    calls = api.load(file for root in roots for file in sorted((root / "api").glob("*.toml")))
+    origins = [file for root in roots for file in sorted((root / "sources").glob("*.toml"))]
+    return knowledge.load([*origins, *sources], calls)
 
 
 def load(where: Path | None = None) -> tuple[Rule, ...]:

@@ -18,7 +18,6 @@ from dmamigrate.lives.detect import defects, exits
 from dmamigrate.lives.pair import Lives, Site
 from dmamigrate.lives.sizes import Sizes
 from dmamigrate.program.tree import Tree
-from dmamigrate.values import knowledge
 from dmamigrate.values.engine import Engine
 
 pytestmark = pytest.mark.kernel
@@ -44,7 +43,7 @@ def _at(label: dict[str, Any]) -> Place:
 @cache
 def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]:
     """The lives and defects of every module that has a labelled life."""
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    known = rules.tables()
     result = []
     for module in sorted({Tree(root).module(life["path"]) for life in labelled(version)}):
         tree = Tree(root)

@@ -19,7 +19,6 @@ from dmamigrate import rules
 from dmamigrate import scan as scans
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.unit import Unit
-from dmamigrate.values import knowledge
 from dmamigrate.values.engine import Engine
 from tests.kernel.trees import tree as kernel_tree
 
@@ -68,7 +67,7 @@ def mutated(unit: Unit, label: dict[str, Any]) -> bytes:
 
 def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple[str, Place]]:
     """What is reported on the files that know of map types: the rule and the call; only those that see the file `seen_by`."""
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    known = rules.tables()
     options = scans.Options((root,), rules.load(), known, tree=root)
     tree = Tree(root, overlay)
     result: set[tuple[str, Place]] = set()

@@ -21,7 +21,6 @@ from dmamigrate.findings import Kind, Origin
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.expr import Assign, Expr, Member, walk
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values import knowledge
 from dmamigrate.values.engine import Engine
 from tests.kernel.trees import tree
 
@@ -77,7 +76,7 @@ def judge(origin: Origin, label: Label) -> str:
 
 def compare(labels: list[tuple[str, Label]], kernel: Callable[[str], Path]) -> list[tuple[str, str, Label, Origin]]:
     """Each label with its tree, the judgement and the tool's answer."""
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    known = rules.tables()
     result = []
     for version in sorted({version for version, _ in labels}):
         tracer = Engine(Tree(kernel(version)), known)

@@ -21,6 +21,14 @@ _BUDGET: Key = ("budget",)
 V = TypeVar("V")
 
 
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a way was not followed; `outside` if what is not in sight has the answer: callers or stores of other modules."""
+
+    reason: str
+    outside: bool = False
+
+
 class Answers(Protocol[V]):
     """What the queries need to know of one kind of answer."""
 
@@ -28,7 +36,7 @@ class Answers(Protocol[V]):
     def nothing(self) -> V:
         """The answer that adds nothing to others."""
 
-    def unknown(self, reason: str) -> V:
+    def unknown(self, stop: Stop) -> V:
         """The answer that was not found, and why."""
 
     def dead_end(self, answer: V) -> bool:
@@ -104,7 +112,7 @@ class Queries:
         trace.asked += 1
         if why := self._spent(depth):
             trace.lacking[-1].add(_BUDGET)
-            return kind.unknown(why)
+            return kind.unknown(Stop(why))
         trace.active.add(key)
         trace.lacking.append(set())
         found = answer()

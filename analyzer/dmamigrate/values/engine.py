@@ -10,10 +10,11 @@ from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
 from dmamigrate.syntax.expr import Expr
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values.flow import Flow, Use
+from dmamigrate.values.flow import Flow
 from dmamigrate.values.fold import Values
 from dmamigrate.values.knowledge import Knowledge
 from dmamigrate.values.origins import Origins
+from dmamigrate.values.questions import Use
 
 
 class Engine:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from dmamigrate.program.queries import Queries
-from dmamigrate.program.reach import Definition, reaching, root_of, set_unseen, substitute
+from dmamigrate.program.queries import Queries, Stop
+from dmamigrate.program.reach import Definition, Effects, Reaching, reaching, root_of, set_unseen, substitute
 from dmamigrate.program.stores import Store, Stores
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
@@ -42,175 +42,24 @@ from dmamigrate.syntax.expr import (
 )
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.questions import (
+    EXIT,
+    Behind,
+    Exit,
+    Field,
+    Fill,
+    Frame,
+    Global,
+    Held,
+    Inflow,
+    Inflows,
+    Param,
+    Question,
+    Use,
+    closed,
+    text_of,
+)
 from dmamigrate.values.tables import Tables
-
-EXIT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The call through which a callee was entered on the way back."""
-
-    fn: Function
-    node: int
-    call: Call
-    parent: Frame | None
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """The chain of calls, the same whenever it is entered again."""
-        outer = self.parent.key if self.parent is not None else ()
-        return (self.fn.source.path, self.call.start, self.call.end, *outer)
-
-
-def _chain(frame: Frame | None) -> tuple[object, ...]:
-    return frame.key if frame is not None else ()
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """The value of `expr` at `node` of `fn`, entered through `frame` if that is known."""
-
-    fn: Function
-    node: int
-    expr: Expr
-    frame: Frame | None = None
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("use", self.fn.source.path, self.fn.start, self.node, self.expr, _chain(self.frame))
-
-    def of(self, expr: Expr) -> Use:
-        """Another expression at the same place."""
-        return Use(self.fn, self.node, expr, self.frame)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What the member `use.expr` holds that nothing near by set; with `element`, what it contains or points to."""
-
-    use: Use
-    element: bool = False
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("held", self.element, *self.use.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """What stands behind a pointer, or in an array, that nothing near by fills."""
-
-    use: Use
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("behind", *self.use.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """What callers pass as the argument at `position` (from 0) of `fn`; with `pointee`, what that points to."""
-
-    fn: Function
-    position: int
-    pointee: bool = False
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("param", self.fn.source.path, self.fn.start, self.position, self.pointee)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What any store to member `field` of struct `tag`, as `unit` sees it, puts there; with `element`, what is in it."""
-
-    tag: str
-    field: str
-    unit: Unit
-    home: str
-    element: bool = False
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("field", self.tag, self.field, self.home or self.unit.source.path, self.element)
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """What a variable outside of functions holds, as `unit` sees it."""
-
-    name: str
-    unit: Unit
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("global", self.unit.source.path, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """What `call`, at `use.node` of `use.fn`, leaves in the place `use.expr` through its argument at `position`."""
-
-    use: Use
-    call: Call
-    position: int
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("fill", self.call.start, self.call.end, self.position, *self.use.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """What `callee` leaves in `place`, seen from inside of it."""
-
-    callee: Function
-    place: Expr
-    frame: Frame
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What tells this question from others."""
-        return ("exit", self.callee.source.path, self.callee.start, path_of(self.place), self.frame.key)
-
-
-Question = Use | Held | Behind | Param | Field | Global | Fill | Exit
-
-
-@dataclass(frozen=True, slots=True)
-class Inflow:
-    """One way in which a value flows in: from `source` (None for zero), by what `at` in `fn` does; no note, no step."""
-
-    source: Question | None
-    fn: Function
-    at: Expr
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Inflows:
-    """All ways, why there may be others, and what it means if none of them brings anything."""
-
-    edges: tuple[Inflow, ...] = ()
-    open: tuple[str, ...] = ()
-    nothing: str = ""
-
-
-def _closed(reason: str) -> Inflows:
-    return Inflows((), (reason,))
-
-
-def text_of(use: Use, expr: Expr) -> str:
-    """The source text of `expr`, with white space folded."""
-    return use.fn.source.text(max(expr.start, 0), max(expr.end, 0))
 
 
 class Flow:
@@ -270,7 +119,7 @@ class Flow:
                 return self._parts(use, expr.parts)
             case Call():
                 return self._out_of_call(use, expr)
-        return _closed(
+        return closed(
             "an expression that is not understood: inline assembly, an address kept in a pointer, a parse error"
         )
 
@@ -285,7 +134,7 @@ class Flow:
         if name.text.isupper() and not re.search(
             rb"\bextern\b[^;]*\b" + name.text.encode() + rb"\b", use.fn.source.code
         ):
-            return _closed(f"{name.text} is not in the files that were read")
+            return closed(f"{name.text} is not in the files that were read")
         return Inflows((Inflow(Global(name.text, unit), use.fn, name),))
 
     @staticmethod
@@ -303,14 +152,14 @@ class Flow:
     def into_place(self, use: Use) -> Inflows:
         """What the place `use.expr` may hold when control is at `use.node`."""
         fn, place = use.fn, use.expr
-        reached = reaching(fn, use.node, place)
+        reached = self.reaching(use)
         root = root_of(place)
         edges: list[Inflow] = []
-        reasons: list[str] = []
+        reasons: list[Stop] = []
         further = reached.entry
         untyped = False
         if root is not None and root.variable in self._unseen(fn):
-            reasons.append(f"{root.text} may be set unseen: it is static, or its address is kept in a pointer")
+            reasons.append(Stop(f"{root.text} may be set unseen: it is static, or its address is kept in a pointer"))
         for definition in reached.definitions:
             if definition.call is None:
                 if self._loses_type(use, definition):
@@ -325,7 +174,7 @@ class Flow:
             filled, seen = self._by_callee(use, root, definition)
             further = further or seen
             if isinstance(filled, str):
-                reasons.append(filled)
+                reasons.append(Stop(filled))
             elif filled is not None:
                 edges.append(filled)
         found = Inflows(tuple(edges), tuple(reasons))
@@ -334,6 +183,43 @@ class Flow:
         if untyped and not further:
             return _both(found, self._beyond(use))
         return _both(found, self._entering(use, root, found, reached.entry))
+
+    def reaching(self, use: Use) -> Reaching:
+        """The definitions of the place `use.expr` that control may see, by callees and through other pointers too."""
+
+        def overwrites(call: Call, position: int) -> bool:
+            return self._overwrites(Fill(Use(use.fn, use.node, use.expr, use.frame), call, position))
+
+        return reaching(use.fn, use.node, use.expr, Effects(overwrites, lambda place: self._may_be(place, use)))
+
+    def _overwrites(self, fill: Fill, levels: int = 4) -> bool:
+        """Whether a call sets the place on every way through every function that it may run."""
+        if self._tables.knowledge.call(fill.call.name, fill.position) or levels <= 0:
+            return False
+        exits = [edge.source for edge in self.inflows(fill).edges if isinstance(edge.source, Exit)]
+        targets = [one for one in self.targets(fill.use.fn, fill.call) if not one.macro]
+        if not exits or len(exits) != len(self.targets(fill.use.fn, fill.call)) or not targets:
+            return False
+        return all(self._always_set(at, levels) for at in exits)
+
+    def _always_set(self, at: Exit, levels: int) -> bool:
+        def overwrites(call: Call, position: int) -> bool:
+            return self._overwrites(Fill(Use(at.callee, EXIT, at.place, at.frame), call, position), levels - 1)
+
+        found = reaching(at.callee, EXIT, at.place, Effects(overwrites, lambda place: False))
+        return bool(found.definitions) and not found.entry
+
+    def _may_be(self, place: Expr, use: Use) -> bool:
+        """Whether another place may be the one that is used: the same member, of an object that another pointer names."""
+        place, mine = strip(place), strip(use.expr)
+        if not isinstance(place, Member) or not isinstance(mine, Member) or place.field != mine.field:
+            return False
+        roots = root_of(place), root_of(mine)
+        if roots[0] is None or roots[1] is None or not (_through_pointer(place) and _through_pointer(mine)):
+            return False
+        unit = self.unit(use.fn)
+        one, other = self.types.member(place, use.fn, unit), self.types.member(mine, use.fn, unit)
+        return one is not None and other is not None and one[0] == other[0]
 
     def _by_callee(self, use: Use, root: Name | None, definition: Definition) -> tuple[Inflow | str | None, bool]:
         """What a call that is handed the place makes of it, or why that is not known; and whether to look further out."""
@@ -379,7 +265,7 @@ class Flow:
         position = fn.variables[root.variable].position if root is not None and root.variable >= 0 else -1
         if root is not None and position >= 0 and entry and frame is not None:
             if position >= len(frame.call.args):
-                return _closed(f"{fn.name}() is called with too few arguments here")
+                return closed(f"{fn.name}() is called with too few arguments here")
             argument = frame.call.args[position]
             outer = substitute(place, root, argument)
             if not fn.macro and isinstance(place, Member | Unary | Index) and path_of(outer) is None:
@@ -391,14 +277,14 @@ class Flow:
         if position >= 0 and entry:
             return Inflows((Inflow(Param(fn, position), fn, place),))
         if root is None or root.variable < 0:
-            return _closed("a place that could not be named")
+            return closed("a place that could not be named")
         return self._never_set(use, place, bool(found.edges or found.open), entry)
 
     def _never_set(self, use: Use, place: Name, some: bool, entry: bool) -> Inflows:
         """A local that nothing sets on some path: an array that its elements fill, or what a macro does."""
         fn = use.fn
         variable = fn.variables[place.variable]
-        reached = reaching(fn, use.node, place)
+        reached = self.reaching(use)
         if variable.type.pointers and not entry and not some and not reached.definitions:
             array = Index(place.start, place.end, (place, Constant(place.start, place.start, (), "0")))
             if reaching(fn, use.node, array).definitions:
@@ -407,8 +293,8 @@ class Flow:
             return Inflows()
         fillers = sorted({d.call.name for d in reached.definitions if d.call is not None})
         if fillers:
-            return _closed(f"{', '.join(fillers)}() fills in {variable.name} in a way that was not followed")
-        return _closed(f"{variable.name} is set by a macro, or not at all")
+            return closed(f"{', '.join(fillers)}() fills in {variable.name} in a way that was not followed")
+        return closed(f"{variable.name} is set by a macro, or not at all")
 
     def _beyond(self, use: Use) -> Inflows:
         """What a member or a pointee holds that nothing in this function set."""
@@ -424,7 +310,7 @@ class Flow:
                     return Inflows((Inflow(Param(use.fn, position, True), use.fn, place),))
         if isinstance(place, Unary | Index):
             return Inflows((Inflow(Behind(asked), use.fn, place),))
-        return _closed("a place that could not be named")
+        return closed("a place that could not be named")
 
     def _into_pointee(self, question: Behind) -> Inflows:
         use = question.use
@@ -433,7 +319,7 @@ class Flow:
             return Inflows((Inflow(Held(use.of(base), True), use.fn, base),))
         if isinstance(base, Name) and base.variable < 0:
             return Inflows((Inflow(use.of(base), use.fn, base),))
-        return _closed(f"{text_of(use, use.expr)} is read from memory that could not be followed")
+        return closed(f"{text_of(use, use.expr)} is read from memory that could not be followed")
 
     # members and globals
 
@@ -454,7 +340,7 @@ class Flow:
         unit = self.unit(use.fn)
         found = self.owner(use)
         if found is None:
-            return _closed(f"the type of {text_of(use, member.parts[0])} could not be told")
+            return closed(f"the type of {text_of(use, member.parts[0])} could not be told")
         tag, home = found
         source = Field(tag, member.field, unit, home, question.element)
         return Inflows((Inflow(source, use.fn, member, f"field of struct {tag.replace('::', '.')}"),))
@@ -468,9 +354,9 @@ class Flow:
         edges = self.of_stores((_inside(s) if question.element else s for s in ordered), f"{field} is set here")
         nothing = f"no store to {label}.{field} was found in {self.stores.searched(tag, question.unit)}"
         if not edges:
-            return _closed(nothing)
+            return closed(nothing)
         reason = f"struct {label} is used beyond this driver; only the stores near by were read"
-        return Inflows(edges, () if complete else (reason,), nothing)
+        return Inflows(edges, () if complete else (Stop(reason, True),), nothing)
 
     def of_stores(self, stores: Iterable[Store], note: str) -> tuple[Inflow, ...]:
         """The edges that stores to a member or a global are."""
@@ -498,9 +384,9 @@ class Flow:
         stores, complete = self.stores.of_global(name, unit)
         edges = self.of_stores(stores, f"{name} is set here")
         if re.search(rb"\b(?:module|core|early)_param\w*\s*\([^;]*\b" + name.encode() + rb"\b", unit.source.blanked):
-            return Inflows(edges, (f"{name} is a module parameter",))
+            return Inflows(edges, (Stop(f"{name} is a module parameter"),))
         outside = f"{name} is set outside of the files that were read"
-        return Inflows(edges, () if complete and edges else (outside,))
+        return Inflows(edges, () if complete and edges else (Stop(outside, True),))
 
     # calls
 
@@ -512,11 +398,11 @@ class Flow:
         targets = self.targets(use.fn, call)
         if not targets:
             if name:
-                return _closed(f"{name}() is not in the files that were read")
-            return _closed(f"indirect call of {text_of(use, call.parts[0])}")
+                return closed(f"{name}() is not in the files that were read")
+            return closed(f"indirect call of {text_of(use, call.parts[0])}")
         inner = Frame(use.fn, use.node, call, use.frame)
         edges: list[Inflow] = []
-        reasons: list[str] = []
+        reasons: list[Stop] = []
         for target in targets:
             returned = self._returned(target, inner)
             edges += returned.edges
@@ -534,7 +420,7 @@ class Flow:
             for index, node in enumerate(callee.nodes)
             if node.kind == "return" and node.expr is not None
         )
-        return Inflows(edges) if edges else _closed(f"{callee.name}() returns nothing that was found")
+        return Inflows(edges) if edges else closed(f"{callee.name}() returns nothing that was found")
 
     def targets(self, fn: Function, call: Call) -> tuple[Function, ...]:
         """The functions that a call may run: by name, or those stored to the ops member it goes through."""
@@ -594,7 +480,7 @@ class Flow:
         argument = strip(call.args[position])
         inner = Frame(use.fn, use.node, call, use.frame)
         edges: list[Inflow] = []
-        reasons: list[str] = []
+        reasons: list[Stop] = []
         targets = self.targets(use.fn, call)
         for target in targets:
             param = next((i for i, v in enumerate(target.variables) if v.position == position), None)
@@ -609,16 +495,15 @@ class Flow:
                 continue
             at = Exit(target, seen, inner)
             if target.variables[param].type.base == "void" and not self._leaves_something(at, 6):
-                reasons.append(f"{target.name}() takes a void pointer, and what it stores there was not followed")
+                reasons.append(Stop(f"{target.name}() takes a void pointer, and what it stores there was not followed"))
             else:
                 edges.append(Inflow(at, target, seen))
         whole = isinstance(argument, Unary) and path_of(argument.parts[0]) == path_of(place)
         behind = isinstance(place, Index | Unary) and path_of(place.parts[0]) == path_of(argument)
         part = isinstance(argument, Unary) and argument.op == "&"
         if not targets and (whole or behind or part) and not self._tables.knows(call.name):
-            reasons.append(
-                f"{call.name}() is not in the files that were read" if call.name else "an indirect call fills it in"
-            )
+            why = f"{call.name}() is not in the files that were read" if call.name else "an indirect call fills it in"
+            reasons.append(Stop(why))
         return Inflows(tuple(edges), tuple(reasons))
 
     def _out_of(self, at: Exit) -> Inflows:
@@ -638,9 +523,11 @@ class Flow:
     def _into_parameter(self, question: Param) -> Inflows:
         fn, position = question.fn, question.position
         callers, complete, why = self.stores.callers(fn)
+        stop = Stop(why, True)
         most = self._queries.budget.callers
         if len(callers) > most:
-            callers, complete, why = callers[:most], False, f"{fn.name}() has too many callers; raise --effort"
+            callers, complete = callers[:most], False
+            stop = Stop(f"{fn.name}() has too many callers; raise --effort")
         edges: list[Inflow] = []
         for caller in callers:
             if position >= len(caller.call.args):
@@ -650,8 +537,8 @@ class Flow:
             note = f"passed to {fn.name}() by {caller.fn.name}()"
             edges.append(Inflow(Use(caller.fn, caller.node, asked), caller.fn, argument, note))
         if not callers and complete:
-            return _closed(f"no caller of {fn.name}() was found")
-        return Inflows(tuple(edges), () if complete else (why,))
+            return closed(f"no caller of {fn.name}() was found")
+        return Inflows(tuple(edges), () if complete else (stop,))
 
 
 def _both(one: Inflows, other: Inflows) -> Inflows:
@@ -668,6 +555,15 @@ def _pointee(argument: Expr) -> Expr:
     if isinstance(inner, Unary) and inner.op == "&":
         return inner.parts[0]
     return Unary(argument.start, argument.end, (argument,), "*")
+
+
+def _through_pointer(place: Expr) -> bool:
+    """Whether a place is reached through a pointer, which may point to what another one does."""
+    while isinstance(place, Member | Index):
+        if isinstance(place, Member) and place.arrow:
+            return True
+        place = strip(place.parts[0])
+    return isinstance(place, Unary)
 
 
 def base_of(expr: Expr) -> Expr:

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from dmamigrate.program.queries import Budget, Queries
+from dmamigrate.program.queries import Budget, Queries, Stop
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.expr import Assign, Binary, Constant, Expr, Unary, strip
-from dmamigrate.values.flow import Flow, Inflow, Question, Use
+from dmamigrate.values.flow import Flow
 from dmamigrate.values.knowledge import Knowledge
+from dmamigrate.values.questions import Inflow, Question, Use
 from dmamigrate.values.tables import Tables
 
 V = TypeVar("V")
@@ -34,10 +35,10 @@ class Domain(Protocol[V]):
     def apply(self, use: Use, ask: Ask[V]) -> V:
         """The answer for a constant or an operator."""
 
-    def join(self, question: Question, found: Iterable[tuple[Inflow, V]], reasons: tuple[str, ...]) -> V:
-        """One answer for all that flows in, by the way that each came; `reasons` say why there may be more."""
+    def join(self, question: Question, found: Iterable[tuple[Inflow, V]], stops: tuple[Stop, ...]) -> V:
+        """One answer for all that flows in, by the way that each came; `stops` say why there may be more."""
 
-    def unknown(self, reason: str) -> V:
+    def unknown(self, stop: Stop) -> V:
         """The answer that was not found, and why."""
 
     def dead_end(self, answer: V) -> bool:
@@ -77,7 +78,7 @@ class Values:
             for edge in flows.edges
         ]
         answer = domain.join(question, found, flows.open)
-        return domain.unknown(flows.nothing) if flows.nothing and answer == domain.nothing else answer
+        return domain.unknown(Stop(flows.nothing)) if flows.nothing and answer == domain.nothing else answer
 
 
 def _computed(use: Use) -> bool:

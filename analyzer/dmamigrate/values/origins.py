@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from dmamigrate.findings import Kind, Origin, Step
+from dmamigrate.program.queries import Stop
 from dmamigrate.program.reach import reaching
 from dmamigrate.syntax.expr import (
     Assign,
@@ -30,9 +31,10 @@ from dmamigrate.syntax.expr import (
 )
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.values.arithmetic import address_side
-from dmamigrate.values.flow import Behind, Field, Fill, Flow, Held, Inflow, Question, Use, base_of
+from dmamigrate.values.flow import Flow, base_of
 from dmamigrate.values.fold import Values
 from dmamigrate.values.leaves import NUMBER, Leaf, Leaves, merge, origin_of, unknown
+from dmamigrate.values.questions import Behind, Field, Fill, Held, Inflow, Question, Use
 
 # A function of such a type yields half an address at most, put together from what hardware or firmware says.
 _NARROW = frozenset(
@@ -110,9 +112,9 @@ class Origins:
     # the algebra
 
     @staticmethod
-    def unknown(reason: str) -> Leaves:
+    def unknown(stop: Stop) -> Leaves:
         """One path that ends without an answer."""
-        return unknown(reason)
+        return unknown(stop.reason, stop.outside)
 
     @staticmethod
     def dead_end(answer: Leaves) -> bool:
@@ -120,13 +122,13 @@ class Origins:
         return bool(answer) and all(leaf.kind is Kind.UNKNOWN for leaf in answer)
 
     @staticmethod
-    def join(question: Question, found: Iterable[tuple[Inflow, Leaves]], reasons: tuple[str, ...]) -> Leaves:
+    def join(question: Question, found: Iterable[tuple[Inflow, Leaves]], stops: tuple[Stop, ...]) -> Leaves:
         """All leaves, those of a noted way one step longer."""
         groups = [_via(edge.fn, edge.at, edge.note, leaves) if edge.note else leaves for edge, leaves in found]
-        for reason in reasons:
-            stop = unknown(reason)
-            at = question if isinstance(question, Use) else getattr(question, "use", None)
-            groups.append(_via(at.fn, at.expr, "not followed", stop) if isinstance(at, Use) else stop)
+        at = question if isinstance(question, Use) else getattr(question, "use", None)
+        for stop in stops:
+            leaves = unknown(stop.reason, stop.outside)
+            groups.append(_via(at.fn, at.expr, "not followed", leaves) if isinstance(at, Use) else leaves)
         return merge(groups)
 
     def apply(self, use: Use, ask: Ask) -> Leaves:
