@@ -36,7 +36,7 @@ FLOORS = (
     ("dmamigrate.patch.files", "dmamigrate.patch.drivers", "dmamigrate.patch.change", "dmamigrate.patch.message",
      "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),
     ("dmamigrate.judge",),
-    ("dmamigrate.scan", "dmamigrate.review"),
+    ("dmamigrate.changes", "dmamigrate.scan", "dmamigrate.review"),
     ("dmamigrate.cli",),
     ("dmamigrate.__main__",),
 )  # fmt: skip

@@ -147,7 +147,7 @@ def review(
     sources: Sources = None,
 ) -> None:
     """Judge a patch or commit that somebody else wrote, without touching the tree."""
-    from dmamigrate import git, rules
+    from dmamigrate import changes, git, rules
     from dmamigrate import review as judge
     from dmamigrate import scan as scans
     from dmamigrate.findings import Level
@@ -159,7 +159,7 @@ def review(
         paths=(root,), rules=rules.select(rules.load(), _split(select), _split(ignore)), knowledge=_knowledge(sources),
         tree=root, target=_target(target), level=Level(level), version=__version__,
     )  # fmt: skip
-    report = judge.review(options, judge.changed_files(change, root, sys.stdin.buffer.read))
+    report = judge.review(options, changes.changed_files(change, root, sys.stdin.buffer.read))
     _finish(report, fmt, output, exit_zero)
 
 

@@ -120,24 +120,49 @@ def patches(text: bytes) -> list[bytes]:
     return [one for one in result if re.search(rb"^(?:@@ |diff --git )", one, re.MULTILINE)]
 
 
-def _named(listed: bytes) -> list[str]:
-    """The files that `git apply --numstat -z` lists, of a renamed one both names."""
+_FROM = re.compile(rb"^(?:rename|copy) from (.+)$", re.MULTILINE)
+
+
+def _named(folder: Path, text: bytes) -> list[str]:
+    """The files that a patch names, of a renamed or copied one both names."""
+    listed = run(folder, "apply", "--numstat", "-z", "-p1", data=text, alone=True)
     # a rename has no name behind its counts, but two entries of their own
     names = [entry.split(b"\t", 2)[2] if entry.count(b"\t") >= 2 else entry for entry in listed.split(b"\0")]
-    return [name.decode("utf-8", "surrogateescape") for name in names if name]
+    names += [_unquoted(found.rstrip(b"\r")) for found in _FROM.findall(text)]
+    return list(dict.fromkeys(name.decode("utf-8", "surrogateescape") for name in names if name))
 
 
-def apply(texts: Iterable[bytes], read: Callable[[str], bytes | None]) -> dict[str, tuple[bytes | None, bytes | None]]:
+def _unquoted(name: bytes) -> bytes:
+    """A file name as git means it that puts unusual ones in quotes, with the escapes of C."""
+    if not (len(name) > 1 and name.startswith(b'"') and name.endswith(b'"')):
+        return name
+    known = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
+
+    def meant(found: re.Match[bytes]) -> bytes:
+        code = found.group(1)
+        return bytes([int(code, 8) & 0xFF]) if code.isdigit() else known.get(code, code)
+
+    return re.sub(rb"\\([0-7]{1,3}|.)", meant, name[1:-1])
+
+
+def apply(
+    texts: Iterable[bytes], read: Callable[[str], bytes | None], check: Callable[[str], None]
+) -> dict[str, tuple[bytes | None, bytes | None]]:
     """What patches make of the files they name: before and after by path, None where there is no file.
 
-    `read` gives the content of a file, None if there is none. Nothing but a scratch folder is written. Raises UsageError if a
-    patch does not apply.
+    `read` gives the content of a file, None if there is none; `check` raises for a path that is not to be touched, and is asked
+    of every path of all patches before anything is read. Nothing but a private scratch folder is written. Raises UsageError if
+    a patch does not apply.
     """
     result: dict[str, tuple[bytes | None, bytes | None]] = {}
+    held = list(texts)
     with tempfile.TemporaryDirectory(prefix="dmamigrate-") as name:
         folder = Path(name).resolve()
-        for text in texts:
-            for path in _named(run(folder, "apply", "--numstat", "-z", "-p1", data=text, alone=True)):
+        named = [_named(folder, text) for text in held]
+        for path in (path for several in named for path in several):
+            check(path)
+        for text, paths in zip(held, named, strict=True):
+            for path in paths:
                 if path not in result:
                     before = read(path)
                     result[path] = before, before
