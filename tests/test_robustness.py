@@ -5,16 +5,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dmamigrate import processes, rules
+from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
+from dmamigrate.findings import Report
+from dmamigrate.judge import Result, Work
 from dmamigrate.patch import files
+from dmamigrate.syntax import prefilter
+from dmamigrate.values.knowledge import Knowledge
+from dmamigrate.values.origins import Tracer
 from tests.test_cli import run
 
 # ---- paths of patches
@@ -169,3 +180,267 @@ def test_what_a_killed_run_left_goes_and_what_a_living_one_holds_stays(tmp_path:
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([held.part.name, "b.c"])
     files.commit([held])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.c", "b.c"]
+
+
+# ---- the net around each module
+
+GOOD = SOURCE.replace("win", "good")
+
+
+@pytest.fixture
+def scanned(known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[..., Report]:
+    def scan(folder: Path, *paths: Path, **more: Any) -> Report:
+        return scans.scan(scans.Options(paths or (folder,), all_rules, known, tree=folder, **more))
+
+    return scan
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        pytest.param(
+            ValueError("one\ntwo"), "could not be judged: ValueError: one two; please report it", id="a fault of ours"
+        ),
+        pytest.param(RecursionError(), "nested too deeply", id="too deep"),
+        pytest.param(MemoryError(), "not enough memory", id="too large"),
+        pytest.param(processes.OverBudget("takes more than 10 s"), "takes more than 10 s", id="too long"),
+    ],
+)
+def test_what_goes_wrong_in_a_module_costs_no_other_its_findings(
+    tmp_path: Path,
+    scanned: Callable[..., Report],
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+    error: BaseException,
+    says: str,
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "win.c").write_text(SOURCE)
+        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
+    (tmp_path / "b/also.c").write_text(GOOD)
+    judged = Work.module
+
+    def failing(self: Work, tracer: Tracer, files: tuple[str, ...]) -> Result:
+        if "b/win.c" in files:
+            raise error
+        return judged(self, tracer, files)
+
+    monkeypatch.setattr(Work, "module", failing)
+    report = scanned(tmp_path, jobs=jobs)
+    assert [found.span.path for found in report.findings] == ["a/win.c", "b/also.c", "c/win.c"]
+    assert [one.path for one in report.skipped] == ["b/win.c"]
+    assert says in report.skipped[0].reason
+    assert "\n" not in report.skipped[0].reason
+
+
+def test_a_process_that_dies_costs_its_own_module_only(
+    tmp_path: Path, scanned: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "win.c").write_text(SOURCE)
+        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
+    judged = Work.module
+
+    def dying(self: Work, tracer: Tracer, files: tuple[str, ...]) -> Result:
+        if "b/win.c" in files:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return judged(self, tracer, files)
+
+    monkeypatch.setattr(Work, "module", dying)
+    report = scanned(tmp_path, jobs=2)
+    assert [found.span.path for found in report.findings] == ["a/win.c", "c/win.c", "d/win.c"]
+    assert [(one.path, one.reason) for one in report.skipped] == [("b/win.c", "the process that judged it died")]
+
+
+def _forever() -> None:
+    held: list[int] = []
+    while True:
+        held[:] = [len(held)]
+
+
+def _more_and_more() -> None:
+    held: list[bytearray] = []
+    while True:
+        held.append(bytearray(1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("work", "seconds", "megabytes", "says"),
+    [
+        pytest.param(_forever, 0.1, 1000, "takes more than 0.1 s of CPU time", id="time"),
+        pytest.param(_more_and_more, 60, 20, "needs more than 20 MB of memory", id="memory"),
+    ],
+)
+def test_what_takes_too_much_is_stopped(work: Callable[[], None], seconds: float, megabytes: int, says: str) -> None:
+    def limited() -> None:
+        with processes.limited(seconds, megabytes):
+            work()
+
+    with pytest.raises(processes.OverBudget, match=re.escape(says)):
+        limited()
+    with processes.limited(60, 1000):
+        sum(range(1000))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words", "status"),
+    [
+        pytest.param("a.c", b"int x;\0 dma_map_resource(a, b, c, d, 0);", [], 2, id="a call beside NUL bytes"),
+        pytest.param("a.c", b"W(dma_map_resource(a, b, c, d, 0))\n", [], 2, id="a call that could not be parsed"),
+        pytest.param("a.c", b"W(dma_map_resource(a, b, c, d, 0))\n", ["--exit-zero"], 2, id="that, whatever is found"),
+        pytest.param("a.c", b"int x;\0", [], 0, id="NUL bytes, and no call"),
+        pytest.param("a.c", b"int x;\n", [], 0, id="no call"),
+    ],
+)
+def test_what_could_not_be_judged_is_not_clean(
+    tmp_path: Path, name: str, data: bytes, words: list[str], status: int
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert run("scan", tmp_path, "--tree", tmp_path, *words).returncode == status
+    (tmp_path / "win.c").write_text(SOURCE)
+    assert run("scan", tmp_path, "--tree", tmp_path).returncode == 1
+
+
+def test_debug_shows_the_traceback_and_only_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "win.c").write_text(SOURCE)
+    broken = (
+        "import dmamigrate.judge as j; j.Work.module = lambda *_: 1 / 0; from dmamigrate.__main__ import main; main()"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", broken, "scan", "win.c", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for words in ([], ["--debug"])
+    ]
+    assert [one.returncode for one in said] == [2, 2]
+    assert said[0].stderr.count("\n") == 1
+    assert "ZeroDivisionError: division by zero; please report it" in said[0].stdout
+    assert "Traceback" in said[1].stderr
+
+
+# ---- files that are no files, or not any more
+
+
+def test_a_name_that_is_no_utf8_is_scanned(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"w\xfcn.c")).write_text(SOURCE)
+    done = run("scan", tmp_path, "--tree", tmp_path, "--format", "json")
+    assert done.returncode == 1
+
+
+def _loop(folder: Path) -> None:
+    (folder / "x.c").symlink_to("x.c")
+
+
+def _kmsg(folder: Path) -> None:
+    (folder / "x.c").symlink_to("/proc/kmsg")
+
+
+def _outside(folder: Path) -> None:
+    (folder.parent / "outside.c").write_text(SOURCE)
+    (folder / "x.c").symlink_to("../outside.c")
+
+
+def _pipe(folder: Path) -> None:
+    os.mkfifo(folder / "x.c")
+
+
+def _socket(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(str(folder / "x.c"))
+
+
+def _link_to_a_folder(folder: Path) -> None:
+    (folder / "x.c").symlink_to(".")
+
+
+@pytest.mark.parametrize("make", [_loop, _kmsg, _outside, _pipe, _socket, _link_to_a_folder])
+def test_what_is_no_file_is_skipped_with_a_reason(
+    tmp_path: Path, scanned: Callable[..., Report], make: Callable[[Path], None]
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "win.c").write_text(SOURCE)
+    make(tree)
+    report = scanned(tree)
+    assert [found.span.path for found in report.findings] == ["win.c"]
+    assert len(report.skipped) == 1
+    assert not report.unjudged
+
+
+def test_what_is_put_in_place_after_the_search_does_not_block(
+    tmp_path: Path, scanned: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "win.c").write_text(SOURCE)
+    (tmp_path / "x.c").write_text(GOOD)
+    looked = prefilter.holding
+
+    def then_a_pipe(files: list[str], *rest: Any) -> tuple[list[str], list[prefilter.Unread]]:
+        result = looked(files, *rest)
+        os.unlink(tmp_path / "x.c")
+        os.mkfifo(tmp_path / "x.c")
+        return result
+
+    monkeypatch.setattr(prefilter, "holding", then_a_pipe)
+    report = scanned(tmp_path)
+    assert [found.span.path for found in report.findings] == ["win.c"]
+    assert report.unjudged
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_file_that_vanishes_is_skipped(
+    tmp_path: Path, scanned: Callable[..., Report], monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "win.c").write_text(SOURCE)
+        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
+    looked = prefilter.holding
+
+    def then_gone(files: list[str], *rest: Any) -> tuple[list[str], list[prefilter.Unread]]:
+        result = looked(files, *rest)
+        os.unlink(tmp_path / "b/win.c")
+        return result
+
+    monkeypatch.setattr(prefilter, "holding", then_gone)
+    report = scanned(tmp_path, jobs=jobs)
+    assert [found.span.path for found in report.findings] == ["a/win.c"]
+    assert [one.path for one in report.skipped] == ["b/win.c"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_skipped(tmp_path: Path, scanned: Callable[..., Report]) -> None:
+    (tmp_path / "win.c").write_text(SOURCE)
+    (tmp_path / "closed").mkdir(mode=0)
+    report = scanned(tmp_path)
+    assert [found.span.path for found in report.findings] == ["win.c"]
+    assert [one.path for one in report.skipped] == ["closed"]
+
+
+@pytest.mark.parametrize(
+    "make", [pytest.param(_pipe, id="pipe"), pytest.param(_loop, id="loop"), pytest.param(_socket, id="socket")]
+)
+def test_what_is_named_and_is_no_file_is_one_line(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path)
+    done = run("scan", tmp_path / "x.c")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "no such file" not in done.stderr
+
+
+def test_a_file_that_is_named_twice_counts_once(tmp_path: Path, scanned: Callable[..., Report]) -> None:
+    (tmp_path / "win.c").write_text(SOURCE)
+    report = scanned(tmp_path, tmp_path, tmp_path / "win.c", tmp_path)
+    assert (report.files, report.parsed, len(report.findings)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "work", "most"), [(0, 5, 1), (3, 5, 3), (1000, 2, 2), (10**12, 10**6, 4 * (os.cpu_count() or 1) + 8)]
+)
+def test_no_more_processes_than_help(asked: int, work: int, most: int) -> None:
+    assert 1 <= processes.sensible(asked, work) <= most

@@ -78,6 +78,16 @@ def write(text: str, output: Path | None) -> None:
     files.replace(output, data)
 
 
+def _debug(value: bool) -> None:
+    if value:
+        from dmamigrate.scan import DEBUG
+
+        os.environ[DEBUG] = "1"
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of what goes wrong.")
+]
 Paths = Annotated[list[Path] | None, typer.Argument(help="Files and folders; the working folder if none is given.")]
 Tree = Annotated[Path | None, typer.Option("--tree", help="Kernel root, for facts from other files and the version.")]
 Sources = Annotated[list[Path] | None, typer.Option("--sources", help="A table of your own, as in rules/sources.")]
@@ -102,6 +112,7 @@ def scan(
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
     sources: Sources = None,
+    debug: Debug = False,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Budget of a trace: nested steps.")] = 60,
     questions: Annotated[int, typer.Option("--questions", min=1, help="Budget of a trace: questions in all.")] = 3000,
     files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 2000,
@@ -145,6 +156,7 @@ def review(
     level: Annotated[LevelName, typer.Option("--level", help="Report only from this level on.")] = LevelName.NOTE,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if there are findings.")] = False,
     sources: Sources = None,
+    debug: Debug = False,
 ) -> None:
     """Judge a patch or commit that somebody else wrote, without touching the tree."""
     from dmamigrate import changes, git, rules
@@ -175,6 +187,8 @@ def _finish(
         terminal.print_text(text.render(report, diff, statistics), sys.stdout)
     else:
         write(text.render(report, diff, statistics), output)
+    if report.unjudged and not report.findings:
+        raise UsageError("something that names a mapping call could not be judged; see what was skipped")
     raise typer.Exit(1 if report.findings and not exit_zero else 0)
 
 
@@ -216,6 +230,7 @@ def patch(
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
     sources: Sources = None,
+    debug: Debug = False,
 ) -> None:
     """Write what is proved as patches: a series for git am, or changed files."""
     from dmamigrate import rules
@@ -364,16 +379,22 @@ def conform(
 
 
 def main() -> NoReturn:
-    """Run the command line; errors of the user are one line on standard error and exit status 2."""
+    """Run the command line; errors of the user, and our own, are one line on standard error and exit status 2."""
     try:
         app(standalone_mode=True)
     except DmamigrateError as error:
-        sys.stderr.write(f"dmamigrate: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("dmamigrate: interrupted\n")
-        sys.exit(130)
+        _fail(str(error))
     except OSError as error:
-        sys.stderr.write(f"dmamigrate: {error.filename or 'output'}: {error.strerror}\n")
-        sys.exit(2)
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+    except Exception as error:
+        _fail(f"internal error: {type(error).__name__}: {error}; --debug shows where; please report it")
     sys.exit(0)
+
+
+def _fail(said: str) -> NoReturn:
+    if os.environ.get("DMAMIGRATE_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"dmamigrate: {' '.join(said.split())}\n")
+    sys.exit(2)

@@ -182,7 +182,8 @@ class Judged:
 class Report:
     """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
 
-    `judged` are the changed lives, if it is a change that was judged.
+    `judged` are the changed lives, if it is a change that was judged. `unjudged` tells that something that names a mapping
+    call, or may, is among what was skipped.
     """
 
     version: str
@@ -196,6 +197,7 @@ class Report:
     seconds: float
     lines: dict[tuple[str, int], str]
     judged: tuple[Judged, ...] = ()
+    unjudged: bool = False
 
 
 Json = dict[str, Any]
