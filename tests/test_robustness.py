@@ -20,10 +20,14 @@ import pytest
 from dmamigrate import processes, rules
 from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
-from dmamigrate.findings import Report
+from dmamigrate.findings import Edit, Report
 from dmamigrate.judge import Result, Work
 from dmamigrate.patch import files
+from dmamigrate.rewrite import check
+from dmamigrate.rewrite.layout import NewCall
 from dmamigrate.syntax import prefilter
+from dmamigrate.syntax.source import Source
+from dmamigrate.syntax.unit import Unit
 from dmamigrate.values.knowledge import Knowledge
 from dmamigrate.values.origins import Tracer
 from tests.test_cli import run
@@ -444,3 +448,66 @@ def test_a_file_that_is_named_twice_counts_once(tmp_path: Path, scanned: Callabl
 )
 def test_no_more_processes_than_help(asked: int, work: int, most: int) -> None:
     assert 1 <= processes.sensible(asked, work) <= most
+
+
+# ---- calls that are not whole
+
+MAP = "dma_map_resource(w->dev, pci_resource_start(w->pdev, 2), SZ_4K, DMA_TO_DEVICE, 0)"
+LONG = "dma_map_resource(w->dev_of_the_window, pci_resource_start(w->pdev_of_the_window, 2), SZ_4K DMA_TO_DEVICE, 0)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(SOURCE.replace(MAP, MAP.replace("DEVICE, 0", "DEVICE 0")), id="a comma is missing"),
+        pytest.param(SOURCE.replace(MAP, LONG), id="a comma is missing in a long call"),
+        pytest.param(SOURCE.replace(MAP, MAP.replace(", 0)", ', " 0)')), id="a quotation mark too many"),
+        pytest.param(SOURCE.replace(MAP, MAP.replace(", 0)", ', " 0); pr_info("x")')), id="a quotation mark that finds another"),
+        pytest.param(SOURCE.replace(MAP, MAP.replace(", 0)", ", ' 0)")), id="an apostrophe too many"),
+        pytest.param(SOURCE.replace(MAP, MAP[:-1]), id="a parenthesis is missing"),
+        pytest.param(SOURCE.replace(MAP, MAP.replace("SZ_4K", "SZ_4K +")), id="an operand is missing"),
+        pytest.param(SOURCE.replace(MAP, MAP.replace("SZ_4K", "({ SZ_4K; })")), id="a statement within the call"),
+        pytest.param(SOURCE.replace(MAP, MAP.replace("SZ_4K,", "/* SZ_4K,")), id="a comment that does not end"),
+        pytest.param(
+            SOURCE.replace("dma_unmap_resource(w->dev, w->dma,", "dma_unmap_resource(w->dev w->dma,"), id="the unmap is broken"
+        ),
+    ],
+)  # fmt: skip
+def test_a_call_that_is_not_whole_is_not_rewritten(tmp_path: Path, scanned: Callable[..., Report], text: str) -> None:
+    (tmp_path / "win.c").write_text(text)
+    report = scanned(tmp_path)
+    assert [found.rule for found in report.findings if found.rewrite.status == "proposed"] == []
+    assert not any("please report it" in one.reason for one in report.skipped)
+
+
+def test_the_twin_that_is_whole_is_rewritten(tmp_path: Path, scanned: Callable[..., Report]) -> None:
+    (tmp_path / "win.c").write_text(SOURCE)
+    assert [found.rewrite.status for found in scanned(tmp_path).findings] == ["proposed"]
+
+
+@pytest.mark.parametrize(
+    ("edits", "says"),
+    [
+        pytest.param([(4, 16, "dma_map_phys"), (10, 20, "x")], "two edits change the same place", id="overlapping"),
+        pytest.param([(4, 16, "dma_map_phys"), (30, 30, "x")], "an edit reaches beyond its call", id="out of bounds"),
+        pytest.param([(0, 1, "dma_map_phys")], "an edit reaches beyond its call", id="before the call"),
+        pytest.param(
+            [(4, 20, "dma_map_phys"), (22, 23, "f(b")], "its function is not parsed as before", id="unbalanced"
+        ),
+        pytest.param(
+            [(4, 20, "dma_map_phys"), (22, 23, "x")], "its function is not parsed as before", id="another argument"
+        ),
+        pytest.param([(4, 20, "dma_map_page")], "its function is not parsed as before", id="another name"),
+        pytest.param([(4, 20, "dma_map_phys"), (22, 23, "b }")], "the file is not taken apart as before", id="a brace"),
+    ],
+)
+def test_edits_that_do_more_than_they_are_for_are_refused(edits: list[tuple[int, int, str]], says: str) -> None:
+    plain = Source("win.c", b"int f(int a, int b)\n{\n\treturn dma_map_resource(a, b);\n}\n")
+    (fn,) = Unit(plain).functions("f")
+    ((_, call),) = fn.calls
+    at = call.start - 4
+    made = tuple(Edit("win.c", at + start, at + end, text) for start, end, text in edits)
+    calls = {(call.start, call.end): NewCall("dma_map_phys", (0, 1))}
+    assert check.unlike(plain, made, calls, {fn}) == says
+    right = (Edit("win.c", call.start, call.start + len("dma_map_resource"), "dma_map_phys"),)
+    assert check.unlike(plain, right, calls, {fn}) is None
