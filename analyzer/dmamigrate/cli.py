@@ -144,7 +144,8 @@ def review(
     change: Annotated[
         str,
         typer.Argument(
-            metavar="PATCH|REV|REV..REV|-", help="A patch, mail or mailbox (- for standard input); a commit."
+            metavar="PATCH|FOLDER|REV|REV..REV|-",
+            help="A patch, mail or mailbox (- for standard input), a folder of them; a commit.",
         ),
     ],
     fmt: Annotated[Format, typer.Option("--format", help="How to print the report.")] = Format.TEXT,
@@ -171,7 +172,10 @@ def review(
         paths=(root,), rules=rules.select(rules.load(), _split(select), _split(ignore)), knowledge=_knowledge(sources),
         tree=root, target=_target(target), level=Level(level), version=__version__,
     )  # fmt: skip
-    report = judge.review(options, changes.changed_files(change, root, sys.stdin.buffer.read))
+    made = changes.change(change, root, sys.stdin.buffer.read)
+    if made.applied:
+        typer.echo(f"{change}: is applied already; judged against the tree without it", err=True)
+    report = judge.review(options, made.files)
     _finish(report, fmt, output, exit_zero)
 
 

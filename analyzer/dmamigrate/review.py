@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dmamigrate import match
+from dmamigrate import match, processes
 from dmamigrate import scan as scans
 from dmamigrate.changes import Files
-from dmamigrate.findings import Finding, Judged, Kind, Level, Report, Verdict
+from dmamigrate.findings import Finding, Judged, Kind, Level, Report, Skipped, Verdict
 from dmamigrate.judge import Result, Work
 from dmamigrate.lives import pair as lifecycle
 from dmamigrate.lives.api import DMA_CALLS, MMIO
@@ -60,10 +60,16 @@ def review(options: Options, files: Files) -> Report:
     skipped = []
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
     for group in scans.modules(Tree(root, overlay=sides[1].files), touched):
-        before, after = (side.judge(group) for side in sides)
+        try:
+            with processes.limited(options.limits.seconds, options.limits.megabytes):
+                before, after = (side.judge(group) for side in sides)
+                changed = list(_changed_lives(before, after, set(group), target, rules.get(RULE)))
+        except (Exception, processes.OverBudget) as error:
+            skipped += [Skipped(path, scans.reason(error)) for path in group]
+            continue
         findings += _new(before.result.findings, after.result.findings)
         skipped += after.result.skipped
-        for one, wrong in _changed_lives(before, after, set(group), target, rules.get(RULE)):
+        for one, wrong in changed:
             judged.append(one)
             findings += wrong
     tree = Tree(root, overlay=sides[1].files)
@@ -71,7 +77,7 @@ def review(options: Options, files: Files) -> Report:
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
         len(files), len(touched), time.monotonic() - started, scans.lines(tree, ordered),
-        tuple(sorted(judged, key=lambda one: (one.span.path, one.span.start))),
+        tuple(sorted(judged, key=lambda one: (one.span.path, one.span.start))), bool(skipped),
     )  # fmt: skip
 
 

@@ -229,7 +229,7 @@ class Judge:
             return self._within(files, self.limits.seconds)
         except (Exception, processes.OverBudget) as error:
             if len(files) == 1:
-                return Result([], [Skipped(files[0], _reason(error))])
+                return Result([], [Skipped(files[0], reason(error))])
         left = self.limits.seconds
         result = Result([], [])
         for file in files:
@@ -239,7 +239,7 @@ class Judge:
                     raise processes.OverBudget(f"its module takes more than {self.limits.seconds:g} s of CPU time")
                 alone = self._within((file,), min(left, self.limits.seconds / 4))
             except (Exception, processes.OverBudget) as error:
-                alone = Result([], [Skipped(file, _reason(error))])
+                alone = Result([], [Skipped(file, reason(error))])
             left -= time.process_time() - started
             result = Result([*result.findings, *alone.findings], [*result.skipped, *alone.skipped])
         return result
@@ -257,7 +257,7 @@ class Judge:
         return Result([], [Skipped(path, "the process that judged it died") for path in files])
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Why a file could not be judged, in one line."""
     if os.environ.get(DEBUG):
         sys.stderr.write("".join(traceback.format_exception(error)))
