@@ -30,7 +30,7 @@ def all_rules() -> tuple[rules.Rule, ...]:
 @pytest.fixture
 def scan_folder(known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[[Path], Report]:
     def run(folder: Path) -> Report:
-        return scans.scan(scans.Options((folder,), all_rules, known, tree=folder))
+        return scans.scan(scans.Options((folder,), all_rules, known, tree=folder, target="7.3"))
 
     return run
 

@@ -78,6 +78,16 @@ def write(text: str, output: Path | None) -> None:
     files.replace(output, data)
 
 
+def _debug(value: bool) -> None:
+    if value:
+        from dmamigrate.scan import DEBUG
+
+        os.environ[DEBUG] = "1"
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of what goes wrong.")
+]
 Paths = Annotated[list[Path] | None, typer.Argument(help="Files and folders; the working folder if none is given.")]
 Tree = Annotated[Path | None, typer.Option("--tree", help="Kernel root, for facts from other files and the version.")]
 Sources = Annotated[list[Path] | None, typer.Option("--sources", help="A table of your own, as in rules/sources.")]
@@ -102,6 +112,7 @@ def scan(
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
     sources: Sources = None,
+    debug: Debug = False,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Budget of a trace: nested steps.")] = 60,
     questions: Annotated[int, typer.Option("--questions", min=1, help="Budget of a trace: questions in all.")] = 3000,
     files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 2000,
@@ -133,7 +144,8 @@ def review(
     change: Annotated[
         str,
         typer.Argument(
-            metavar="PATCH|REV|REV..REV|-", help="A patch, mail or mailbox (- for standard input); a commit."
+            metavar="PATCH|FOLDER|REV|REV..REV|-",
+            help="A patch, mail or mailbox (- for standard input), a folder of them; a commit.",
         ),
     ],
     fmt: Annotated[Format, typer.Option("--format", help="How to print the report.")] = Format.TEXT,
@@ -145,9 +157,12 @@ def review(
     level: Annotated[LevelName, typer.Option("--level", help="Report only from this level on.")] = LevelName.NOTE,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if there are findings.")] = False,
     sources: Sources = None,
+    pages: Annotated[bool, typer.Option("--pages", help="Judge the lives of ordinary memory too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Report also what the change does not touch.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Judge a patch or commit that somebody else wrote, without touching the tree."""
-    from dmamigrate import git, rules
+    from dmamigrate import changes, git, rules
     from dmamigrate import review as judge
     from dmamigrate import scan as scans
     from dmamigrate.findings import Level
@@ -157,9 +172,12 @@ def review(
     root = (_folder(tree) or (found if (found / "MAINTAINERS").is_file() else git.root(found) or found)).resolve()
     options = scans.Options(
         paths=(root,), rules=rules.select(rules.load(), _split(select), _split(ignore)), knowledge=_knowledge(sources),
-        tree=root, target=_target(target), level=Level(level), version=__version__,
+        tree=root, target=_target(target), level=Level(level), pages=pages, version=__version__,
     )  # fmt: skip
-    report = judge.review(options, judge.changed_files(change, root, sys.stdin.buffer.read))
+    made = changes.change(change, root, sys.stdin.buffer.read)
+    if made.applied:
+        typer.echo(f"{change}: is applied already; judged against the tree without it", err=True)
+    report = judge.review(options, made, everything)
     _finish(report, fmt, output, exit_zero)
 
 
@@ -175,6 +193,8 @@ def _finish(
         terminal.print_text(text.render(report, diff, statistics), sys.stdout)
     else:
         write(text.render(report, diff, statistics), output)
+    if report.unjudged and not report.findings:
+        raise UsageError("something that names a mapping call could not be judged; see what was skipped")
     raise typer.Exit(1 if report.findings and not exit_zero else 0)
 
 
@@ -216,6 +236,7 @@ def patch(
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
     sources: Sources = None,
+    debug: Debug = False,
 ) -> None:
     """Write what is proved as patches: a series for git am, or changed files."""
     from dmamigrate import rules
@@ -322,7 +343,7 @@ def prove() -> None:
     from dmamigrate import rules as rule_files
     from dmamigrate.model import prove as proofs
 
-    done = list(proofs.prove(rule_files.load()))
+    done = list(proofs.prove(rule_files.load(), rule_files.tables().api))
     typer.echo(proofs.table(done), nl=False)
     raise typer.Exit(0 if done and all(proof.holds for proof in done) else 1)
 
@@ -363,16 +384,22 @@ def conform(
 
 
 def main() -> NoReturn:
-    """Run the command line; errors of the user are one line on standard error and exit status 2."""
+    """Run the command line; errors of the user, and our own, are one line on standard error and exit status 2."""
     try:
         app(standalone_mode=True)
     except DmamigrateError as error:
-        sys.stderr.write(f"dmamigrate: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("dmamigrate: interrupted\n")
-        sys.exit(130)
+        _fail(str(error))
     except OSError as error:
-        sys.stderr.write(f"dmamigrate: {error.filename or 'output'}: {error.strerror}\n")
-        sys.exit(2)
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+    except Exception as error:
+        _fail(f"internal error: {type(error).__name__}: {error}; --debug shows where; please report it")
     sys.exit(0)
+
+
+def _fail(said: str) -> NoReturn:
+    if os.environ.get("DMAMIGRATE_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"dmamigrate: {' '.join(said.split())}\n")
+    sys.exit(2)

@@ -184,7 +184,8 @@ class Judged:
 class Report:
     """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
 
-    `judged` are the changed lives, if it is a change that was judged.
+    `judged` are the changed lives, if it is a change that was judged, and `older` counts by file what else is wrong in the
+    files that it touches. `unjudged` tells that something that names a mapping call, or may, is among what was skipped.
     """
 
     version: str
@@ -198,6 +199,8 @@ class Report:
     seconds: float
     lines: dict[tuple[str, int], str]
     judged: tuple[Judged, ...] = ()
+    unjudged: bool = False
+    older: tuple[tuple[str, int], ...] = ()
 
 
 Json = dict[str, Any]

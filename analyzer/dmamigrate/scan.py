@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from dmamigrate import match
+from dmamigrate import place as place_of
+from dmamigrate import processes
+from dmamigrate.api import Api
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skipped
 from dmamigrate.judge import Result, Work
-from dmamigrate.lives import pair as lifecycle
-from dmamigrate.lives.detect import p2p, page_api
+from dmamigrate.lives.detect import stored
+from dmamigrate.lives.detect.registry import DETECTORS, WORDS
 from dmamigrate.program.queries import Budget
 from dmamigrate.program.tree import Tree
 from dmamigrate.rules import Rule
@@ -28,14 +29,19 @@ from dmamigrate.syntax.unit import Unit
 from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
 
-# What a file must name for an analysis to have anything to look at.
-_WORDS: dict[str, tuple[str, ...]] = {
-    "lives": (*lifecycle.MAPS, *lifecycle.UNMAPS),
-    "p2p": p2p.WORDS,
-    "page-api": page_api.WORDS,
-    "dma-address-stores": ("sg_dma_address", "dma_address"),
-}
+# With which environment variable tracebacks are shown; a process that judges inherits it.
+DEBUG = "DMAMIGRATE_DEBUG"
+# Nesting that is judged: long else-if chains and sums nest as deep as they are long.
+_DEPTH = 20_000
 _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one module may cost: CPU seconds, and megabytes beside what is in use when it begins."""
+
+    seconds: float = 10.0
+    megabytes: int = 240
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Options:
     budget: Budget = field(default_factory=Budget)
     pages: bool = False
     version: str = "0"
+    limits: Limits = field(default_factory=Limits)
 
 
 def find_tree(paths: Iterable[Path]) -> Path:
@@ -88,12 +95,18 @@ def default_target(root: Path, version: str | None) -> str:
     return version if has_phys and version else "6.18"
 
 
-def words(rules: Iterable[Rule], pages: bool = False) -> tuple[str, ...]:
+def words(rules: Iterable[Rule], api: Api, pages: bool = False) -> tuple[str, ...]:
     """The identifiers without which no rule can find anything in a file."""
-    result: set[str] = {*lifecycle.PAGE_MAPS, *lifecycle.PAGE_UNMAPS} if pages else set()
-    for rule in rules:
-        result |= {*rule.callee, *_WORDS.get(rule.analysis or "", ())}
-    return tuple(sorted(result))
+    ours = None if pages else True
+    lives = {*api.named("map", ours), *api.named("unmap", ours)}
+    asked = {rule.id for rule in rules}
+    result: set[str] = {name for rule in rules for name in rule.callee}
+    for found, _ in DETECTORS:
+        if asked & {*found}:
+            result |= WORDS.get(found, lives)
+    if asked & {*stored.RULES}:
+        result |= {*stored.WORDS}
+    return tuple(sorted(result | (lives if pages else set())))
 
 
 def scan(options: Options, progress: Progress | None = None) -> Report:
@@ -102,17 +115,22 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     root = (options.tree or find_tree(options.paths)).resolve()
     version = tree_version(root)
     target = options.target or default_target(root, version)
-    files = list(prefilter.c_files(options.paths))
-    if not files:
+    files, left_out = prefilter.c_files(options.paths, root)
+    if not files and not left_out:
         raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
-    found, unreadable = prefilter.holding(files, words(options.rules, options.pages), options.jobs)
-    relative = [relative_to(path, root) for path in found]
-    skipped = [Skipped(relative_to(path, root), reason) for path, reason in unreadable]
+    found, unreadable = prefilter.holding(
+        files, words(options.rules, options.knowledge.api, options.pages), options.jobs
+    )
+    relative = list(dict.fromkeys(relative_to(path, root) for path in found))
+    unread = [*left_out, *unreadable]
+    skipped = [Skipped(relative_to(one.path, root), one.reason) for one in unread]
+    unjudged = any(one.missed for one in unread)
     findings: list[Finding] = []
     groups = modules(Tree(root), relative)
-    for done, result in enumerate(_run(work(options, root, target), groups, options.jobs), 1):
+    for done, result in enumerate(_run(Judge(work(options, root, target), options.limits), groups, options.jobs), 1):
         findings += result.findings
         skipped += result.skipped
+        unjudged = unjudged or bool(result.skipped)
         if progress is not None:
             progress(done, len(groups))
     # the other half of a life may stand in a file that names no call of a rule's
@@ -122,7 +140,7 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     ordered = ordered_findings(findings, (*relative, *inside), options.level)
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
-        len(files), len(relative), time.monotonic() - started, lines(Tree(root), ordered),
+        len(files), len(relative), time.monotonic() - started, lines(Tree(root), ordered), unjudged=unjudged,
     )  # fmt: skip
 
 
@@ -154,9 +172,9 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     unit = tracer.tree.unit(relative_to(str(file), root))
     if unit is None:
         raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
-    fn, node, expr = match.at(unit, int(found[2]), int(found[3]) if found[3] else None, argument)
-    return tracer.origin(fn, node, expr)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
+    use = place_of.at(tracer.api, unit, (int(found[2]), int(found[3]) if found[3] else None), argument)
+    return tracer.origins.of(use)
 
 
 def relative_to(path: str, root: Path) -> str:
@@ -201,28 +219,73 @@ def _kernel_headers(root: Path) -> dict[str, Unit | None]:
     return {}
 
 
-def _judge(work: Work, files: tuple[str, ...]) -> Result:
-    """Judge one module. It begins anew, so that its budgets and answers depend on nothing before it."""
-    sys.setrecursionlimit(
-        max(sys.getrecursionlimit(), 20_000)
-    )  # long else-if chains and sums nest as deep as they are long
-    tree = Tree(work.root, shared=_kernel_headers(work.root))
-    try:
-        return work.module(Engine(tree, work.knowledge, work.budget), files)
-    except RecursionError:
-        return Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
+@dataclass(frozen=True)
+class Judge:
+    """Judges one module after the other, each within `limits`; a process of its own may do so."""
 
+    work: Work
+    limits: Limits
 
-def _run(work: Work, groups: list[tuple[str, ...]], jobs: int) -> Iterator[Result]:
-    if jobs <= 1 or len(groups) < 2:
-        yield from (_judge(work, files) for files in groups)
-        return
-    # what has most to read first, so that no process is left with it at the end
-    ordered = sorted(groups, key=lambda files: -sum(os.stat(work.root / path).st_size for path in files))
-    # Ctrl-C is the parent's to handle: it drops what has not begun
-    with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    def __call__(self, files: tuple[str, ...]) -> Result:
+        """What is found in a module. Where that goes wrong its files are judged one by one: one of them costs no other its findings."""
         try:
-            yield from pool.map(_judge, [work] * len(ordered), ordered)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            return self._within(files, self.limits.seconds)
+        except (Exception, processes.OverBudget) as error:
+            if len(files) == 1:
+                return Result([], [Skipped(files[0], reason(error))])
+        left = self.limits.seconds
+        result = Result([], [])
+        for file in files:
+            started = time.process_time()
+            try:
+                if left <= 0:
+                    raise processes.OverBudget(f"its module takes more than {self.limits.seconds:g} s of CPU time")
+                alone = self._within((file,), min(left, self.limits.seconds / 4))
+            except (Exception, processes.OverBudget) as error:
+                alone = Result([], [Skipped(file, reason(error))])
+            left -= time.process_time() - started
+            result = Result([*result.findings, *alone.findings], [*result.skipped, *alone.skipped])
+        return result
+
+    def _within(self, files: tuple[str, ...], seconds: float) -> Result:
+        """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes wrong."""
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
+        with processes.limited(seconds, self.limits.megabytes):
+            tree = Tree(self.work.root, shared=_kernel_headers(self.work.root))
+            return self.work.module(Engine(tree, self.work.knowledge, self.work.budget), files).result
+
+    @staticmethod
+    def lost(files: tuple[str, ...]) -> Result:
+        """What is said of a module that the process judging it did not survive."""
+        return Result([], [Skipped(path, "the process that judged it died") for path in files])
+
+
+def reason(error: BaseException) -> str:
+    """Why a file could not be judged, in one line."""
+    if os.environ.get(DEBUG):
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    match error:
+        case processes.OverBudget():
+            return f"could not be judged: {error}"
+        case RecursionError():
+            return "nested too deeply to be judged"
+        case MemoryError():
+            return "could not be judged: there is not enough memory"
+    said = " ".join(str(error).split())
+    return f"could not be judged: {type(error).__name__}: {said[:200]}; please report it"
+
+
+def _run(judge: Judge, groups: list[tuple[str, ...]], jobs: int) -> Iterator[Result]:
+    def size(files: tuple[str, ...]) -> int:
+        return sum(_size(judge.work.root / path) for path in files)
+
+    # what has most to read first, so that no process is left with it at the end
+    yield from processes.each(judge, sorted(groups, key=size, reverse=True), jobs, judge.lost)
+
+
+def _size(file: Path) -> int:
+    """How many bytes a file has; none if it is gone meanwhile."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable
 
 from dmamigrate.findings import Edit, Rewrite
-from dmamigrate.lives.pair import Life, Site
+from dmamigrate.lives.pair import Life
+from dmamigrate.lives.sites import Site
+from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall, apply, rewrite
 from dmamigrate.rules import Template
 from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name
@@ -105,16 +107,14 @@ def diff(path: str, before: bytes, after: bytes) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], orphan: Site | None) -> Rewrite:
-    """The rewrite of `life` and of every life that shares an unmap with it.
-
-    `orphan` is an unmap of the same module whose map was not found: it may be this life's.
-    """
+def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...]) -> Rewrite:
+    """The rewrite of `life` and of every life in `group`, which share its edits."""
     by_name = {template.before: template for template in templates}
     sites: dict[tuple[str, int], Site] = {}
     for member in group:
-        sites |= {site.key: site for site in (member.map, *member.ends)}
+        sites |= {site.written: site for site in member.sites}
     edits: list[Edit] = []
+    calls: dict[str, dict[tuple[int, int], NewCall]] = {}
     for site in sites.values():
         template = by_name.get(site.call.name)
         where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
@@ -126,16 +126,18 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
             return Rewrite("withheld", f"{where}: only kernels without dma_map_phys() compile this call")
         if _DIRECTIVE.search(site.fn.source.blanked, site.call.start, site.call.end):
             return Rewrite("withheld", f"{where}: an #if stands inside this call")
-        edits += rewrite(site.fn.source, site.call, new_call(site, template))
-    if orphan is not None and (not life.ends or orphan.key[0] == life.map.key[0]):
-        where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
-        return Rewrite(
-            "withheld", f"{orphan.call.name}() at {where} may end this mapping too, and its own map was not found"
-        )
+        if reason := check.broken(site.fn.source, site.call):
+            return Rewrite("withheld", f"{where}: this call is not whole: {reason}")
+        new = new_call(site, template)
+        calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
+        edits += rewrite(site.fn.source, site.call, new)
     text = ""
     sources = {site.fn.source.path: site.fn.source for site in sites.values()}
     for path in sorted(sources):
         mine = tuple(edit for edit in edits if edit.path == path)
+        fns = {site.fn for site in sites.values() if site.fn.source.path == path}
+        if reason := check.unlike(sources[path], mine, calls[path], fns):
+            return Rewrite("withheld", f"{path}: {reason} when {life.map.call.name}() and its unmaps are rewritten")
         text += diff(path, sources[path].data, apply(sources[path].data, mine))
     ordered = tuple(sorted(edits, key=lambda edit: (edit.path, edit.start)))
     return Rewrite("proposed", None, ordered, text)

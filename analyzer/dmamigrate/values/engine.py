@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dmamigrate.api import Api
 from dmamigrate.findings import Origin
 from dmamigrate.program.queries import Budget
 from dmamigrate.program.stores import Stores
@@ -10,11 +11,14 @@ from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
 from dmamigrate.syntax.expr import Expr
 from dmamigrate.syntax.functions import Function
+from dmamigrate.values.constants import ConstantValues
 from dmamigrate.values.flow import Flow
 from dmamigrate.values.fold import Values
+from dmamigrate.values.holders import Holders
 from dmamigrate.values.knowledge import Knowledge
 from dmamigrate.values.origins import Origins
 from dmamigrate.values.questions import Use
+from dmamigrate.values.terms import Terms
 
 
 class Engine:
@@ -24,6 +28,9 @@ class Engine:
         self.tree = tree
         self.values = Values(tree, knowledge, budget)
         self.origins = Origins(self.values)
+        self.constants = ConstantValues(self.values)
+        self.terms = Terms(self.values)
+        self.holders = Holders(self.values)
 
     @property
     def budget(self) -> Budget:
@@ -45,10 +52,11 @@ class Engine:
         """The types of expressions."""
         return self.values.flow.types
 
+    @property
+    def api(self) -> Api:
+        """The mapping calls that the tables know."""
+        return self.values.tables.knowledge.api
+
     def origin(self, fn: Function, node: int, expr: Expr) -> Origin:
         """Where the value of `expr`, evaluated at `node` of `fn`, comes from."""
         return self.origins.of(Use(fn, node, expr))
-
-    def makers(self, fn: Function, node: int, expr: Expr) -> tuple[Origin, frozenset[tuple[str, int]]]:
-        """Where a DMA address comes from, and the calls (file, byte offset) that made it."""
-        return self.origins.makers(Use(fn, node, expr))

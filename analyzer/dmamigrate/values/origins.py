@@ -80,7 +80,10 @@ def _via(fn: Function, expr: Expr, note: str, leaves: Leaves) -> Leaves:
 
 def _made_by(use: Use, call: Call, leaves: Leaves) -> Leaves:
     """`leaves` with `call` as the maker of the DMA addresses among them."""
-    made = (use.fn.source.path, call.start)
+    fn, frame = use.fn, use.frame
+    while fn.macro and frame is not None:  # what a macro wraps is made where that is used
+        fn, call, frame = frame.fn, frame.call, frame.parent
+    made = (fn.source.path, call.start)
     return tuple(replace(leaf, site=made) if leaf.kind is Kind.DMA_ADDR and not leaf.site else leaf for leaf in leaves)
 
 
