@@ -24,13 +24,23 @@ def known() -> Knowledge:
 
 @pytest.fixture(scope="session")
 def all_rules() -> tuple[rules.Rule, ...]:
-    return rules.load()
+    return rules.select(rules.load(known=rules.tables().api), (), ())
 
 
 @pytest.fixture
 def scan_folder(known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[[Path], Report]:
     def run(folder: Path) -> Report:
         return scans.scan(scans.Options((folder,), all_rules, known, tree=folder, target="7.3"))
+
+    return run
+
+
+@pytest.fixture
+def scan_with(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[..., Report]:
+    def run(code: str, *more: rules.Rule) -> Report:
+        (tmp_path / "driver.c").write_bytes(code.encode())
+        asked = tuple({rule.id: rule for rule in (*all_rules, *more)}.values())
+        return scans.scan(scans.Options((tmp_path,), asked, known, tree=tmp_path, target="7.3"))
 
     return run
 

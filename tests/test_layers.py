@@ -36,7 +36,7 @@ FLOORS = (
      "dmamigrate.model.iommu", "dmamigrate.model.dma_api", "dmamigrate.model.refine", "dmamigrate.model.prove",
      "dmamigrate.model.show", "dmamigrate.model.conform"),
     ("dmamigrate.rewrite.layout", "dmamigrate.rewrite.check", "dmamigrate.rewrite.propose", "dmamigrate.rewrite.licence",
-     "dmamigrate.rewrite.compat",
+     "dmamigrate.rewrite.compat", "dmamigrate.rewrite.mend",
      "dmamigrate.rewrite.decide"),
     ("dmamigrate.report.json", "dmamigrate.report.text", "dmamigrate.report.path", "dmamigrate.report.explain",
      "dmamigrate.report.terminal"),

@@ -13,7 +13,7 @@ from dmamigrate.errors import RuleError
 from dmamigrate.findings import Report
 from tests.conftest import rewritten
 
-ALL = rules.load()
+ALL = rules.load(known=rules.tables().api)
 
 
 def _examples(kind: str) -> list[object]:
@@ -25,18 +25,16 @@ def _examples(kind: str) -> list[object]:
 
 
 @pytest.mark.parametrize(("rule", "example"), _examples("invalid"))
-def test_must_find(
-    rule: rules.Rule, example: rules.Example, scan_text: Callable[[str], Report], tmp_path: Path
-) -> None:
-    report = scan_text(example.code)
+def test_must_find(rule: rules.Rule, example: rules.Example, scan_with: Callable[..., Report], tmp_path: Path) -> None:
+    report = scan_with(example.code, rule)
     assert rule.id in {finding.rule for finding in report.findings}
     if example.fixed is not None:
         assert rewritten(report, tmp_path)["driver.c"].decode() == example.fixed
 
 
 @pytest.mark.parametrize(("rule", "example"), _examples("valid"))
-def test_must_not_find(rule: rules.Rule, example: rules.Example, scan_text: Callable[[str], Report]) -> None:
-    assert rule.id not in {finding.rule for finding in scan_text(example.code).findings}
+def test_must_not_find(rule: rules.Rule, example: rules.Example, scan_with: Callable[..., Report]) -> None:
+    assert rule.id not in {finding.rule for finding in scan_with(example.code, rule).findings}
 
 
 # what only a review finds takes two versions of a driver to show: tests/test_review.py

@@ -18,6 +18,7 @@ from dmamigrate.lives.pair import Life
 from dmamigrate.model.versions import release
 from dmamigrate.program.queries import Budget
 from dmamigrate.rewrite.decide import Case, decide, sharing
+from dmamigrate.rewrite.mend import mend
 from dmamigrate.rules import Rule
 from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
@@ -66,7 +67,7 @@ class Work:
             return Judged(Module(engine, files, pair.Lives((), (), ()), Givens(engine)), (), (), ())
         tree = engine.tree
         skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
-        pairs = pair.lives(engine, self.with_mappings(engine, files), self.pages)
+        pairs = pair.lives(engine, self.with_mappings(engine, files), self._paged(engine))
         skipped += [one for one in pairs.skipped if one.path.rpartition(":")[0] in files]
         module = Module(engine, files, pairs, Givens(engine))
         found = list(self._detected(module))
@@ -75,10 +76,20 @@ class Work:
         findings = [*self._by_origin(module, defects), *self._of(module, defects), *self._stored(module)]
         return Judged(module, defects, tuple(findings), tuple(dict.fromkeys(skipped)))
 
+    def _paged(self, engine: Engine) -> bool:
+        """Whether lives of ordinary memory are paired, too: they are asked for, or a rule is about one of their calls."""
+        api = engine.api
+        return self.pages or any(
+            api.calls[name].family not in api.migrating
+            for rule in self.rules
+            for name in rule.callee
+            if name in api.calls
+        )
+
     def with_mappings(self, engine: Engine, files: tuple[str, ...]) -> list[str]:
         """The files that map or unmap, if one of `files` does: the other half of a life may be elsewhere in the module."""
         tree, api = engine.tree, engine.api
-        ours = None if self.pages else True
+        ours = None if self._paged(engine) else True
         names = (*api.named("map", ours), *api.named("unmap", ours))
         if not any(name.encode() in unit.source.data for path in files if (unit := tree.unit(path)) for name in names):
             return []
@@ -107,9 +118,15 @@ class Work:
         folder = tree.module(module.files[0])
         for found in defects:
             rule, path = rules.get(found.rule), found.site.key[0]
-            if rule is not None and (path in here or tree.module(path) == folder):
-                withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
-                yield replace(match.defect(rule, found), rewrite=withheld)
+            ordinary = found.life is not None and found.life.map.api.family not in module.engine.api.migrating
+            if rule is None or (ordinary and not self.pages) or (path not in here and tree.module(path) != folder):
+                continue
+            fixed = mend(module, found, self.target)
+            if fixed is not None:
+                yield replace(match.defect(rule, found), rewrite=fixed[0], verdict=fixed[1])
+                continue
+            withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
+            yield replace(match.defect(rule, found), rewrite=withheld)
 
     def _by_origin(self, module: Module, defects: tuple[Defect, ...]) -> Iterator[Finding]:
         """The findings about the address that is mapped, with their rewrites."""

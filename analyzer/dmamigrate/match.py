@@ -42,6 +42,10 @@ def partners(life: Life) -> tuple[Partner, ...]:
 def by_origin(rules: Iterable[Rule], life: Life, given: Given) -> Iterator[tuple[Rule, Finding]]:
     """The findings of the rules that ask where the address that a call maps comes from."""
     asking = [rule for rule in rules if life.map.call.name in rule.callee and _attributes_fit(rule, given)]
+    for rule in asking:
+        if not rule.origins:  # about the call itself, wherever its address comes from
+            yield rule, _finding(rule, life.map, None, partners(life))
+    asking = [rule for rule in asking if rule.origins]
     origin = given.address if asking else None
     if origin is None:
         return

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
+import string
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from dmamigrate import api
+from dmamigrate.api import ARGUMENTS, Api, ApiCall
 from dmamigrate.errors import RuleError
 from dmamigrate.findings import Category, Kind, Level
 from dmamigrate.values import knowledge
@@ -93,6 +96,18 @@ class Rule(_File, frozen=True, kw_only=True):
 _LINE = re.compile(r"([-+])\s*(\w+)\((.*)\)\s*;?\s*\Z")
 
 
+def _arguments(text: str) -> tuple[str, ...]:
+    """The arguments of a call, which may hold calls themselves."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return tuple(part.strip() for part in parts)
+
+
 def templates(text: str) -> tuple[Template, ...]:
     """The pairs of a rewrite text: lines `- call(roles)` each followed by `+ call(arguments)`.
 
@@ -104,7 +119,7 @@ def templates(text: str) -> tuple[Template, ...]:
         match = _LINE.match(line)
         if match is None:
             raise ValueError(f"cannot read the rewrite line '{line}'")
-        arguments = tuple(part.strip() for part in match[3].split(","))
+        arguments = _arguments(match[3])
         if match[1] == "-":
             before = (match[2], arguments)
         elif before is None:
@@ -147,13 +162,82 @@ def tables(folders: tuple[Path, ...] = (), sources: tuple[Path, ...] = ()) -> Kn
     return knowledge.load([*origins, *sources], calls)
 
 
-def load(where: Path | None = None) -> tuple[Rule, ...]:
-    """All rules of a folder, by name. Raises RuleError for a broken one, or if there is none."""
-    root = (where or folder()) / "migrate"
-    rules = tuple(read(file) for file in sorted(root.glob("*.toml")))
-    if not rules:
-        raise RuleError(f"{root}: holds no rules; reinstall dmamigrate")
+def load(where: Path | None = None, more: tuple[Path, ...] = (), known: Api | None = None) -> tuple[Rule, ...]:
+    """All rules of a folder, by name, and those of the folders `more`; with `known`, held against the calls that it has.
+
+    Raises RuleError for a broken one, for one that means nothing, or if there is none.
+    """
+    found: dict[str, Rule] = {}
+    for root in (where or folder(), *more):
+        files = sorted((root / "migrate").glob("*.toml"))
+        if not files:
+            raise RuleError(f"{root / 'migrate'}: holds no rules; a folder of rules has one TOML file each in migrate/")
+        found |= {rule.id: rule for rule in map(read, files)}
+    rules = tuple(found[name] for name in sorted(found))
+    return checked(rules, known) if known is not None else rules
+
+
+# What a message may name beside the arguments of its call: what `match` and the detectors say.
+_FACTS = frozenset(
+    {"call", "gave_up", "phys", "addr", "value", "what", "map", "mapped", "taken", "differ", "callee", "why"}
+)
+
+
+def checked(rules: tuple[Rule, ...], api: Api) -> tuple[Rule, ...]:
+    """The rules, once what they name is known to mean something: calls, arguments, attributes, placeholders.
+
+    Raises RuleError, naming rule and word, for anything that no table knows.
+    """
+    for rule in rules:
+        for callee in rule.callee:
+            call = _known(rule, callee, api)
+            if rule.origins and rule.argument not in call.roles:
+                raise RuleError(
+                    f"rule {rule.id}: {callee}() has no argument '{rule.argument}'; it has {_all(call.roles)}"
+                )
+        for attribute in (rule.has, rule.lacks):
+            if attribute is not None and attribute not in api.attributes:
+                raise RuleError(
+                    f"rule {rule.id}: there is no attribute '{attribute}'; the tables in rules/api list them"
+                )
+        roles = {role for callee in rule.callee for role in api.calls[callee].roles}
+        for _, name, _, _ in string.Formatter().parse(rule.message):
+            if name is not None and name not in _FACTS | roles | ARGUMENTS:
+                raise RuleError(f"rule {rule.id}: its message names {{{name}}}; it can name {_all(_FACTS | roles)}")
+        for template in (*rule.templates, *(t for wrong in rule.refuted for t in templates(wrong.rewrite))):
+            _means_something(rule, template, api)
     return rules
+
+
+def _all(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))
+
+
+def _known(rule: Rule, name: str, api: Api) -> ApiCall:
+    if name not in api.calls:
+        raise RuleError(f"rule {rule.id}: no table in rules/api knows {name}(); add a [[call]] for it")
+    return api.calls[name]
+
+
+def _means_something(rule: Rule, template: Template, api: Api) -> None:
+    before, after = _known(rule, template.before, api), _known(rule, template.after, api)
+    if template.before_roles != before.roles:
+        raise RuleError(
+            f"rule {rule.id}: {before.name}() is written with {_list(template.before_roles)}; it has {_list(before.roles)}"
+        )
+    if len(template.after_arguments) != len(after.roles):
+        raise RuleError(f"rule {rule.id}: {after.name}() takes {len(after.roles)} arguments, {_list(after.roles)}")
+    for argument in template.after_arguments:
+        for word in re.finditer(r"[A-Za-z_]\w*(\s*\()?", argument):
+            known = word[0] in before.roles or word[0] in api.attributes or word[1] is not None
+            if not known and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", word[0]):
+                raise RuleError(
+                    f"rule {rule.id}: '{word[0]}' is no argument of {before.name}(); it has {_list(before.roles)}"
+                )
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(words)
 
 
 def select(rules: tuple[Rule, ...], chosen: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[Rule, ...]:

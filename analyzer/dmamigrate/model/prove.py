@@ -58,8 +58,8 @@ def _lives(callee: str, made: tuple[Template, ...], api: Api) -> list[tuple[Life
         (_calls(callee, end, (held, taken), (api, ())), _calls(callee, end, (held, taken), (api, made)))
         for end in ends
         if api.calls[end].model in UNMAPS
-        for held in _GIVEN
-        for taken in _GIVEN
+        for held in (_GIVEN if "attrs" in mapped.roles else _GIVEN[:1])
+        for taken in (_GIVEN if "attrs" in api.calls[end].roles else _GIVEN[:1])
     ]
 
 

@@ -17,7 +17,16 @@ from dmamigrate.errors import ModelError
 from dmamigrate.findings import Kind
 from dmamigrate.model.dma_api import MAPS, UNMAPS, run_map, run_unmap
 from dmamigrate.model.machine import ERROR, Outcome
-from dmamigrate.model.states import DEVICE_MEMORY, MEMORY, MEMORY_OF, READ_ATTRS, SKIP_CPU_SYNC, WITHOUT_PAGE, State
+from dmamigrate.model.states import (
+    DEVICE_MEMORY,
+    MEMORY,
+    MEMORY_OF,
+    MMIO,
+    READ_ATTRS,
+    SKIP_CPU_SYNC,
+    WITHOUT_PAGE,
+    State,
+)
 from dmamigrate.rules import Template
 
 
@@ -140,6 +149,7 @@ CACHED = "the CPU's caches are maintained over device memory"
 CACHEABLE = "an IOMMU maps device memory as cacheable"
 ENCRYPTED = "the address of device memory gets an encryption bit"
 INCOMPLETE = "the unmap does not undo what the map did"
+DISAGREE = "map and unmap disagree on an attribute, which dma-debug reports"
 UNPAIRED = "the unmap is not rewritten with its map"
 FAILS = "a mapping that worked fails"
 REFUSED = "the mapping is refused because a page exists"
@@ -165,6 +175,7 @@ _SEVERITY = (
     CACHEABLE,
     ENCRYPTED,
     INCOMPLETE,
+    DISAGREE,
     UNPAIRED,
     FAILS,
     REFUSED,
@@ -231,18 +242,32 @@ def unpaired(life: LifeCalls) -> bool:
     return life.unmap is not None and FAMILY.get(life.map) != FAMILY.get(life.unmap)
 
 
+def disagrees(life: LifeCalls) -> bool:
+    """Whether map and unmap differ in an attribute that has to be the same, kernel/dma/debug.c: check_unmap()."""
+    if life.unmap is None:
+        return False
+    held, ended = (
+        attrs | ({MMIO} if "resource" in name else frozenset())
+        for name, attrs in ((life.map, life.map_attrs), (life.unmap, life.unmap_attrs))
+    )
+    return bool((held ^ ended) & (frozenset(READ_ATTRS) - {SKIP_CPU_SYNC}))
+
+
 def compare(old: LifeCalls, new: LifeCalls, states: Iterable[State], version: str) -> Comparison:
     """Run both lives in every state. Raises ModelError if there is no state: that proves nothing."""
     total = equal = refined = fails = 0
     worse: dict[str, Worse] = {}
     unsafe: set[str] = set()
     skip = SKIP_CPU_SYNC in old.map_attrs
+    parted = disagrees(new) and not disagrees(old)
     for state in states:
         total += 1
         before, after = run(old, state, version), run(new, state, version)
         now = broken(state, after, skip)
         if _device(state):
             unsafe |= now
+        if parted:
+            worse.setdefault(DISAGREE, Worse(DISAGREE, state, before, after))
         if before == after:
             equal += 1
             continue

@@ -23,6 +23,12 @@ class NewCall:
     arguments: tuple[int | str, ...]
 
 
+def moves(call: Call, new: NewCall) -> bool:
+    """Whether an old argument stands in another place in the new call, or one is added or left out."""
+    kept = [a == i for i, a in enumerate(new.arguments) if isinstance(a, int)]
+    return len(new.arguments) != len(call.args) or not all(kept)
+
+
 def width(text: str, column: int = 0) -> int:
     """The column, from 0, behind `text` that begins at `column`, with tabs of eight."""
     for character in text:
@@ -41,6 +47,10 @@ def rewrite(source: Source, call: Call, new: NewCall) -> tuple[Edit, ...]:
     Lines that were aligned with the opening parenthesis move with it. Only where a line becomes too long are the
     arguments broken anew: at 80 columns where the original kept to 80, else at 100.
     """
+    if moves(call, new):
+        line = source.data[source.offset(source.line(call.start)) : source.offset(source.line(call.end) + 1)]
+        wide = _longest(line.decode("utf-8", "surrogateescape")) > _WIDE
+        return _refilled(source, call, new, _WIDEST if wide else _WIDE)
     minimal = _minimal(source, call, new)
     first = source.offset(source.line(call.start))
     last = source.offset(source.line(call.end) + 1)

@@ -11,7 +11,7 @@ from dmamigrate.findings import Edit, Rewrite
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
 from dmamigrate.rewrite import check
-from dmamigrate.rewrite.layout import NewCall, apply, rewrite
+from dmamigrate.rewrite.layout import NewCall, apply, moves, rewrite
 from dmamigrate.rules import Template
 from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name
 from dmamigrate.syntax.source import Source
@@ -46,17 +46,43 @@ def attributes(source: Source, argument: Expr | None, wanted: str) -> str:
 def new_call(site: Site, template: Template) -> NewCall:
     """`site` as the template's right side."""
     arguments: list[int | str] = []
-    for position, wanted in enumerate(template.after_arguments):
-        role = wanted.partition("|")[0].strip()
-        old = template.before_roles.index(role) if role in template.before_roles else position
-        argument = site.call.args[old] if old < len(site.call.args) else None
-        if "|" in wanted:
+    for wanted in template.after_arguments:
+        first = wanted.partition("|")[0].strip()
+        old = template.before_roles.index(first) if first in template.before_roles else -1
+        argument = site.call.args[old] if 0 <= old < len(site.call.args) else None
+        if argument is not None and wanted == first:
+            arguments.append(old)
+        elif argument is not None and "|" in wanted and first == "attrs":
             text = attributes(site.fn.source, argument, wanted)
-            same = argument is not None and text.encode() == site.fn.source.data[argument.start : argument.end]
+            same = text.encode() == site.fn.source.data[argument.start : argument.end]
             arguments.append(old if same else text)
         else:
-            arguments.append(old)
+            arguments.append(_computed(site, template, wanted))
     return NewCall(template.after, tuple(arguments))
+
+
+def _computed(site: Site, template: Template, wanted: str) -> str:
+    """An argument that is computed from old ones: each role replaced by what stands there, `+ 0` left out."""
+    source = site.fn.source
+
+    def written(match: re.Match[str]) -> str:
+        role = match[0]
+        position = template.before_roles.index(role) if role in template.before_roles else -1
+        if not 0 <= position < len(site.call.args):
+            return role
+        argument = site.call.args[position]
+        text = source.data[argument.start : argument.end].decode("utf-8", "surrogateescape")
+        alone = isinstance(argument, Name | Constant | Call | Member | Index) or wanted == role
+        whole = re.search(rf"\(\s*{role}\s*\)", wanted) is not None  # parentheses stand around it already
+        return text if alone or whole else f"({text})"
+
+    text = re.sub(r"[A-Za-z_]\w*", written, wanted)
+    return re.sub(r"\s*\+\s*0[uUlL]*\Z", "", text)
+
+
+def source_text(site: Site) -> bytes:
+    """A call as it is written."""
+    return site.fn.source.data[site.call.start : site.call.end]
 
 
 def only_for_older_kernels(source: Source, offset: int) -> bool:
@@ -129,6 +155,8 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...]) 
         if reason := check.broken(site.fn.source, site.call):
             return Rewrite("withheld", f"{where}: this call is not whole: {reason}")
         new = new_call(site, template)
+        if moves(site.call, new) and (b"/*" in source_text(site) or b"//" in source_text(site)):
+            return Rewrite("withheld", f"{where}: a comment stands between arguments that move")
         calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
         edits += rewrite(site.fn.source, site.call, new)
     text = ""

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is proposed and called proved: memory at each map, who shares the unmap, where attributes stand, which end is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dmamigrate.findings import Finding, Report
+
+HEAD = """\
+#include <linux/dma-mapping.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+
+#define FX_PLAIN 0
+#define FX_SHARED DMA_ATTR_CC_SHARED
+#define DMA_ATTR_FX (DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_PRIVILEGED)
+
+struct fx { struct device *dev; struct pci_dev *pdev; dma_addr_t a; phys_addr_t p; void *buf; unsigned long attrs; };
+
+"""
+BAR, RAM, UNKNOWN = "pci_resource_start(f->pdev, 0)", "virt_to_phys(kmalloc(64, GFP_KERNEL))", "readq(f->buf)"
+
+
+def _map(call: str, address: str, attrs: str = "0", name: str = "fx_map", setup: str = "") -> str:
+    return (
+        f"int {name}(struct fx *f)\n{{\n{setup}\tf->a = {call}(f->dev, {address}, 64, DMA_TO_DEVICE, {attrs});\n"
+        "\treturn dma_mapping_error(f->dev, f->a);\n}\n\n"
+    )
+
+
+def _unmap(call: str, attrs: str = "0", setup: str = "") -> str:
+    return f"void fx_unmap(struct fx *f)\n{{\n{setup}\t{call}(f->dev, f->a, 64, DMA_TO_DEVICE, {attrs});\n}}\n"
+
+
+def _phys(address: str, attrs: str = "0", **more: str) -> str:
+    return _map("dma_map_phys", address, attrs, **more)
+
+
+def _resource(address: str, attrs: str = "0", **more: str) -> str:
+    return _map("dma_map_resource", address, attrs, **more)
+
+
+PHYS, RESOURCE = _unmap("dma_unmap_phys"), _unmap("dma_unmap_resource")
+LOCAL = "\tunsigned long attrs = {};\n\n"
+
+
+def _found(report: Report, function: str = "fx_map") -> Finding:
+    (found,) = [f for f in report.findings if f.function == function and f.rewrite.status != "none"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(_resource(BAR) + RESOURCE, id="a BAR and its unmap"),
+        pytest.param(_resource(UNKNOWN) + RESOURCE, id="memory of unknown origin: the two are one function"),
+        pytest.param(_phys(BAR) + PHYS, id="the flag added at both ends"),
+        pytest.param(_resource(BAR) + _resource(BAR, name="fx_again") + RESOURCE, id="two maps of a BAR, one unmap"),
+        pytest.param(
+            _resource(BAR) + _resource(UNKNOWN, name="fx_again") + RESOURCE, id="a BAR and the unknown, one function"
+        ),
+        pytest.param(
+            _resource(BAR, "FX_PLAIN") + _unmap("dma_unmap_resource", "FX_PLAIN"), id="attributes behind macros"
+        ),
+        pytest.param(
+            _resource(BAR, "DMA_ATTR_FX") + _unmap("dma_unmap_resource", "DMA_ATTR_FX"),
+            id="a macro of the driver's own that is named like an attribute",
+        ),
+        pytest.param(
+            _resource(BAR, "attrs", setup=LOCAL.format("0")) + _unmap("dma_unmap_resource", "attrs", LOCAL.format("0")),
+            id="attributes in two locals",
+        ),
+        pytest.param(
+            _resource(BAR, "f->attrs") + _unmap("dma_unmap_resource", "f->attrs"), id="attributes in a member"
+        ),
+    ],
+)
+def test_what_is_right_is_proved(code: str, scan_text: Callable[[str], Report]) -> None:
+    found = _found(scan_text(HEAD + code))
+    assert (found.rewrite.status, found.rewrite.reason, found.verdict.status) == ("proposed", None, "proved")
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        pytest.param(_phys(BAR), "no unmap of this mapping was found", id="the map alone"),
+        pytest.param(_resource(BAR), "no unmap of this mapping was found", id="the map of the old call alone"),
+        pytest.param(
+            _phys(BAR) + _phys(RAM, name="fx_ram") + PHYS, "driver.c:19 shares an unmap", id="RAM shares the unmap"
+        ),
+        pytest.param(
+            _resource(BAR) + _resource(RAM, name="fx_ram") + RESOURCE, "maps ram", id="RAM shares the old unmap"
+        ),
+        pytest.param(
+            _phys(BAR, "attrs", setup=LOCAL.format("0")) + _unmap("dma_unmap_phys", "attrs", LOCAL.format("FX_SHARED")),
+            "unmap-attrs-mismatch",
+            id="one word at both ends, another value in each function",
+        ),
+        pytest.param(
+            _resource(BAR)
+            + "#ifdef FX\n"
+            + RESOURCE
+            + "#endif\n#define dma_unmap_resource(d, a, s, r, t) fx_un(d, a)\n",
+            "of its own",
+            id="the driver's own unmap of that name",
+        ),
+        pytest.param(
+            _resource(BAR) + _unmap("dma_unmap_resource").replace("DMA_TO_DEVICE", "DMA_FROM_DEVICE"),
+            "unmap-dir-mismatch",
+            id="a life with a defect",
+        ),
+        pytest.param(
+            _resource(BAR) + RESOURCE + 'MODULE_LICENSE("Proprietary");\n',
+            "licence",
+            id="a module that cannot link to it",
+        ),
+    ],
+)
+def test_what_is_half_or_wrong_is_withheld_with_the_reason(
+    code: str, why: str, scan_text: Callable[[str], Report]
+) -> None:
+    found = _found(scan_text(HEAD + code))
+    assert found.rewrite.status == "withheld"
+    assert why in (found.rewrite.reason or "")
+
+
+def test_an_unknown_map_beside_a_bar_is_not_proved_where_the_calls_differ(scan_text: Callable[[str], Report]) -> None:
+    found = _found(scan_text(HEAD + _phys(BAR) + _phys(UNKNOWN, name="fx_again") + PHYS))
+    assert found.verdict.status == "unknown"
+    assert "system memory, which could not be excluded" in (found.verdict.reason or "")
+
+
+def test_a_verdict_counts_every_life_that_the_edit_touches(scan_text: Callable[[str], Report]) -> None:
+    one = _found(scan_text(HEAD + _resource(BAR) + RESOURCE)).verdict
+    two = _found(scan_text(HEAD + _resource(BAR) + _resource(BAR, name="fx_again") + RESOURCE)).verdict
+    assert (one.lives, two.lives) == (1, 2)
+    assert two.states == 2 * one.states
+
+
+def test_an_unmap_of_the_physical_address_is_mended(scan_text: Callable[[str], Report]) -> None:
+    wrong = (
+        "int fx_try(struct fx *f)\n{\n\tphys_addr_t base = pci_resource_start(f->pdev, 0);\n\n"
+        "\tf->a = dma_map_resource(f->dev, base, 64, DMA_TO_DEVICE, 0);\n"
+        "\tif (dma_mapping_error(f->dev, f->a))\n\t\treturn -EIO;\n"
+        "\tdma_unmap_resource(f->dev, base, 64, DMA_TO_DEVICE, 0);\n\treturn 0;\n}\n"
+    )
+    report = scan_text(HEAD + wrong)
+    (mended,) = [f for f in report.findings if f.rule == "unmap-wrong-handle"]
+    (moved,) = [f for f in report.findings if f.rule == "map-resource-bar"]
+    assert [edit.text for edit in mended.rewrite.edits] == ["f->a"]
+    assert mended.verdict.status == "proved"
+    assert moved.rewrite.status == "withheld"
