@@ -41,7 +41,7 @@ def test_what_is_better_than_a_bar_mapped_as_memory() -> None:
         assert "page" not in life.map, life
         assert held ^ ended <= {SKIP_CPU_SYNC}, life
         assert (MMIO in held and MMIO in ended) or life == OLD, life
-    assert len(proved) == 1 + 8 + 16  # unchanged; phys with MMIO and any of two hints; resource, MMIO written or not
+    assert len(proved) == 1 + 8 + 24  # unchanged; MMIO with any of two hints; the same of resource, MMIO written or not
     assert LifeCalls("dma_map_phys", frozenset({MMIO}), "dma_unmap_phys", frozenset({MMIO})) in proved
     assert LifeCalls("dma_map_resource", frozenset(), "dma_unmap_resource", frozenset()) in proved
 
