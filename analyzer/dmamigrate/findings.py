@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Kind(StrEnum):
@@ -179,10 +178,18 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Silenced:
+    """A finding that is not shown; `reason` groups it: the baseline, or what an ignore of the configuration says."""
+
+    finding: Finding
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
 
-    `judged` are the changed lives, if it is a change that was judged.
+    `judged` are the changed lives, if it is a change that was judged; `silenced` is what the user does not want to see.
     """
 
     version: str
@@ -196,9 +203,14 @@ class Report:
     seconds: float
     lines: dict[tuple[str, int], str]
     judged: tuple[Judged, ...] = ()
+    silenced: tuple[Silenced, ...] = ()
 
 
 Json = dict[str, Any]
 
-# Told how many of how many parts of the work are done.
-Progress = Callable[[int, int], None]
+
+class Progress(Protocol):
+    """Told how many of how many parts of the work are done, and what is at hand."""
+
+    def __call__(self, done: int, total: int, what: str = "", /) -> None:
+        """Take it in."""

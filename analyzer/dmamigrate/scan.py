@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -40,7 +40,11 @@ _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
 
 @dataclass(frozen=True)
 class Options:
-    """What a scan is asked to do."""
+    """What a scan is asked to do.
+
+    `overlay` has the content of files, by their path in the tree, that is taken instead of what is on disk; an empty one
+    stands for no file. `only` are the files to judge, instead of all below `paths`.
+    """
 
     paths: tuple[Path, ...]
     rules: tuple[Rule, ...]
@@ -52,6 +56,8 @@ class Options:
     budget: Budget = field(default_factory=Budget)
     pages: bool = False
     version: str = "0"
+    overlay: Mapping[str, bytes] = field(default_factory=dict)
+    only: tuple[str, ...] | None = None
 
 
 def find_tree(paths: Iterable[Path]) -> Path:
@@ -102,28 +108,48 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     root = (options.tree or find_tree(options.paths)).resolve()
     version = tree_version(root)
     target = options.target or default_target(root, version)
-    files = list(prefilter.c_files(options.paths))
-    if not files:
-        raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
-    found, unreadable = prefilter.holding(files, words(options.rules, options.pages), options.jobs)
+    files = _files(options, root)
+    needed = words(options.rules, options.pages)
+    on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
+    found, unreadable = prefilter.holding(on_disk, needed, options.jobs)
     relative = [relative_to(path, root) for path in found]
+    if options.overlay:
+        asked_for = {relative_to(path, root) for path in files}
+        relative += [path for path in holding(options.overlay, needed) if path in asked_for]
     skipped = [Skipped(relative_to(path, root), reason) for path, reason in unreadable]
     findings: list[Finding] = []
-    groups = modules(Tree(root), relative)
-    for done, result in enumerate(_run(work(options, root, target), groups, options.jobs), 1):
+    overlay = dict(options.overlay)
+    groups = modules(Tree(root, overlay=overlay), relative)
+    for done, (files_done, result) in enumerate(_run(work(options, root, target), groups, options.jobs, overlay), 1):
         findings += result.findings
         skipped += result.skipped
         if progress is not None:
-            progress(done, len(groups))
+            progress(done, len(groups), files_done[0])
     # the other half of a life may stand in a file that names no call of a rule's
-    asked = [path.resolve() for path in options.paths]
+    asked = [path.resolve() for path in options.paths] if options.only is None else []
     elsewhere = {f.span.path for f in findings} - set(relative)
     inside = [path for path in elsewhere if any((root / path).is_relative_to(one) for one in asked)]
     ordered = ordered_findings(findings, (*relative, *inside), options.level)
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
-        len(files), len(relative), time.monotonic() - started, lines(Tree(root), ordered),
+        len(files), len(relative), time.monotonic() - started, lines(Tree(root, overlay=overlay), ordered),
     )  # fmt: skip
+
+
+def _files(options: Options, root: Path) -> list[str]:
+    """The files to look into. Raises UsageError for a path that does not exist or a folder without C files."""
+    if options.only is not None:
+        return [str(root / path) for path in options.only]
+    files = list(prefilter.c_files(options.paths))
+    if not files:
+        raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
+    return files
+
+
+def holding(overlay: Mapping[str, bytes], names: Iterable[str]) -> list[str]:
+    """The files of an overlay that hold one of `names` as an identifier."""
+    whole = re.compile(rb"\b(?:" + b"|".join(re.escape(name.encode()) for name in sorted(names)) + rb")\b")
+    return [path for path, data in sorted(overlay.items()) if whole.search(data)]
 
 
 def ordered_findings(findings: Iterable[Finding], paths: Iterable[str], level: Level) -> tuple[Finding, ...]:
@@ -201,28 +227,40 @@ def _kernel_headers(root: Path) -> dict[str, Unit | None]:
     return {}
 
 
-def _judge(work: Work, files: tuple[str, ...]) -> Result:
+def _judge(work: Work, files: tuple[str, ...], overlay: dict[str, bytes]) -> Result:
     """Judge one module. It begins anew, so that its budgets and answers depend on nothing before it."""
     sys.setrecursionlimit(
         max(sys.getrecursionlimit(), 20_000)
     )  # long else-if chains and sums nest as deep as they are long
-    tree = Tree(work.root, shared=_kernel_headers(work.root))
+    tree = Tree(work.root, overlay=overlay, shared=_kernel_headers(work.root) if not overlay else None)
     try:
         return work.module(Tracer(tree, work.knowledge, work.budget), files)
     except RecursionError:
         return Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
 
 
-def _run(work: Work, groups: list[tuple[str, ...]], jobs: int) -> Iterator[Result]:
+def _run(
+    work: Work, groups: list[tuple[str, ...]], jobs: int, overlay: dict[str, bytes]
+) -> Iterator[tuple[tuple[str, ...], Result]]:
+    """The modules one after the other, each with what was found in it."""
     if jobs <= 1 or len(groups) < 2:
-        yield from (_judge(work, files) for files in groups)
+        yield from ((files, _judge(work, files, overlay)) for files in groups)
         return
     # what has most to read first, so that no process is left with it at the end
-    ordered = sorted(groups, key=lambda files: -sum(os.stat(work.root / path).st_size for path in files))
+    ordered = sorted(groups, key=lambda files: -sum(_size(work.root / path) for path in files))
     # Ctrl-C is the parent's to handle: it drops what has not begun
     with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
-            yield from pool.map(_judge, [work] * len(ordered), ordered)
+            results = pool.map(_judge, [work] * len(ordered), ordered, [overlay] * len(ordered))
+            yield from zip(ordered, results, strict=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _size(file: Path) -> int:
+    """How large a file is; one that only an overlay has is taken for a small one."""
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return 0

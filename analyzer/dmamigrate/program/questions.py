@@ -85,11 +85,11 @@ class Questions:
     def _spent(self, depth: int) -> str:
         budget = self.budget
         if depth > budget.depth:
-            return f"gave up after {budget.depth} nested steps; raise --depth"
+            return f"gave up after {budget.depth} nested steps; give --effort high"
         if self._asked > budget.questions:
-            return f"gave up after {budget.questions} questions; raise --questions"
+            return f"gave up after {budget.questions} questions; give --effort high"
         if self._tree.opened - self._opened > budget.files:
-            return f"gave up after {budget.files} files; raise --files"
+            return f"gave up after {budget.files} files; give --effort high"
         if self._dead_ends > budget.dead_ends:
-            return f"gave up after {budget.dead_ends} dead ends; raise --dead-ends"
+            return f"gave up after {budget.dead_ends} dead ends; give --effort high"
         return ""

@@ -643,7 +643,7 @@ class Tracer:
             callers, complete, why = (
                 callers[: self._questions.budget.callers],
                 False,
-                f"{fn.name}() has too many callers; raise --callers",
+                f"{fn.name}() has too many callers; give --effort high",
             )
         groups: list[Leaves] = []
         for caller in callers:
