@@ -3,24 +3,58 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from dmamigrate import cli
 from tests.conftest import ROOT
 
 FIXTURES = ROOT / "fixtures"
 
 
-def run(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    command = [sys.executable, "-m", "dmamigrate", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Done:
+    """What a command said, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class _Stream(io.TextIOWrapper):
+    """Standard output or error that is kept, with bytes below the text as a real one has."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", errors="surrogateescape", write_through=True)
+
+    def text(self) -> str:
+        return self.buffer.getvalue().decode("utf-8", "replace")  # type: ignore[attr-defined]
+
+
+def run(*words: str | Path, cwd: Path | None = None, stdin: bytes = b"", **env: str) -> Done:
+    """The command line in this process, which is what makes these tests quick."""
+    out, err = _Stream(), _Stream()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in [name for name in os.environ if name.startswith("DMAMIGRATE_")]:
+            patched.delenv(name)
+        for name, value in {"NO_COLOR": "1", **env}.items():
+            patched.setenv(name, value)
+        patched.chdir(cwd or Path.cwd())
+        patched.setattr(sys, "argv", ["dmamigrate", *map(str, words)])
+        patched.setattr(sys, "stdout", out)
+        patched.setattr(sys, "stderr", err)
+        patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    return Done(int(left.value.code or 0), out.text(), err.text())
 
 
 @pytest.mark.parametrize(
@@ -143,13 +177,6 @@ def test_a_fingerprint_survives_edits_elsewhere(tmp_path: Path) -> None:
         document = json.loads(run("scan", tmp_path, "--tree", tmp_path, "--format", "json").stdout)
         prints.append([f["fingerprint"] for f in document["findings"]])
     assert prints[0] == prints[1] != []
-
-
-def test_text_keeps_to_80_columns_beside_source_lines() -> None:
-    done = run("scan", FIXTURES / "field-in-another-file/before", "--tree", FIXTURES / "field-in-another-file/before")
-    lines = [line for line in done.stdout.splitlines() if " | " not in line and not line.startswith("    ")]
-    assert max(map(len, lines)) <= 80
-    assert "\x1b" not in done.stdout
 
 
 def test_diff_applies_with_git(tmp_path: Path) -> None:
