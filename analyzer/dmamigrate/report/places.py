@@ -112,7 +112,7 @@ def todo(finding: Finding) -> Todo:
     match finding.rewrite.status, finding.verdict.status:
         case "proposed", "proved":
             return Todo.READY if finding.origin is None or finding.origin.certain else Todo.CHECK
-        case "none", _ if finding.category is Category.DEFECT:
+        case "none" | "withheld", _ if finding.category is Category.DEFECT:
             return Todo.HAND
     return Todo.HELD
 
@@ -131,11 +131,11 @@ def advice(finding: Finding, report: Report, rules: Mapping[str, Rule]) -> str:
                 else "not every path has one and the same source"
             )
             return f"to check: {effect(finding.verdict, report.target)}, but {why}"
-        case Todo.HELD:
-            why = finding.rewrite.reason or _doubt(finding.verdict)
-            return f"{'by hand' if finding.category is Category.DEFECT else 'held back'}: {why}"
+        case Todo.HELD if finding.category is Category.MIGRATION:
+            return f"held back: {finding.rewrite.reason or _doubt(finding.verdict)}"
     rule = rules.get(finding.rule)
-    return f"by hand: {rule.advice}" if rule is not None and rule.advice else f"see: dmamigrate rules {finding.rule}"
+    known = (rule.advice if rule is not None else None) or finding.rewrite.reason
+    return f"by hand: {known}" if known else f"see: dmamigrate rules {finding.rule}"
 
 
 def _doubt(verdict: Verdict) -> str:
