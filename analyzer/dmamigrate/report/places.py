@@ -155,7 +155,9 @@ def here(report: Report, path: str, folder: str) -> str:
     """`path` of the report as it is written in `folder`, so that it can be pasted back."""
     if not Path(report.root).is_absolute():
         return path
-    return os.path.relpath(os.path.join(report.root, path), folder)
+    absolute = os.path.normpath(os.path.join(report.root, path))
+    relative = os.path.relpath(absolute, folder)
+    return absolute if relative.startswith("..") and len(absolute) < len(relative) else relative
 
 
 def plural(count: int, what: str) -> str:
