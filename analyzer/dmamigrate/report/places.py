@@ -103,7 +103,9 @@ def blocks(found: Iterable[Place], drivers: Mapping[str, str]) -> list[Block]:
     for place in found:
         path = place.lead.span.path
         held.setdefault(drivers.get(path, path.rpartition("/")[0]), []).append(place)
-    made = [Block(driver, tuple(group)) for driver, group in held.items()]
+    made = [
+        Block(driver, tuple(sorted(group, key=lambda place: rank(place.lead)[:2]))) for driver, group in held.items()
+    ]
     return sorted(made, key=lambda block: min(_WEIGHT[place.lead.level] for place in block.places))
 
 
@@ -125,11 +127,8 @@ def advice(finding: Finding, report: Report, rules: Mapping[str, Rule]) -> str:
         case Todo.READY:
             return f"ready: {effect(finding.verdict, report.target)}"
         case Todo.CHECK:
-            why = (
-                origin.gave_up
-                if origin is not None and origin.gave_up
-                else "not every path has one and the same source"
-            )
+            some = " on some paths, ".join(MEANING[kind] for kind in origin.kinds) if origin is not None else ""
+            why = (origin.gave_up if origin is not None else None) or f"the address is {some} on others"
             return f"to check: {effect(finding.verdict, report.target)}, but {why}"
         case Todo.HELD if finding.category is Category.MIGRATION:
             return f"held back: {finding.rewrite.reason or _doubt(finding.verdict)}"

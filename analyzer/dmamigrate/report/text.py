@@ -241,11 +241,11 @@ def _next(report: Report, found: list[Place], view: View) -> Iterator[Line]:
     said = []
     if any(f.rewrite.status == "proposed" and f.verdict.status == "proved" for f in report.findings):
         said.append("dmamigrate patch -o series/ writes what is ready")
-    first = found[0].lead.span
     if not view.evidence:
         said.append("-v shows where each address comes from")
-    if found[0].lead.origin is not None or found[0].lead.partners:
-        said.append(f"dmamigrate trace {here(report, first.path, view.folder)}:{first.line}")
+    unsure = next((place.lead.span for place in found if todo(place.lead) is Todo.CHECK), None)
+    if unsure is not None:
+        said.append(f"dmamigrate trace {here(report, unsure.path, view.folder)}:{unsure.line}")
     yield _line("next: " + "; ".join(said)) if said else _line()
 
 
