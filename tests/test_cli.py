@@ -82,6 +82,7 @@ def test_exit_status(words: list[str | Path], status: int) -> None:
     [
         pytest.param(["scan", "no/such/path"], "no such file or folder", id="missing path"),
         pytest.param(["scan", ROOT / ".ci"], "holds no C files", id="folder without C files"),
+        pytest.param(["scan", ROOT / "README.md"], "no C file", id="a file that is no C"),
         pytest.param(["scan", FIXTURES, "--select", "nonsense"], "there is no rule 'nonsense'", id="unknown rule"),
         pytest.param(["rules", "nonsense"], "there is no rule 'nonsense'", id="unknown rule to explain"),
         pytest.param(["scan", FIXTURES, "--tree", "no/tree"], "no such folder", id="missing tree"),

@@ -363,6 +363,8 @@ def run(
     asked = request.Request(level=level, staged=base is None, since=base)
     held = request.settings(())
     done = _run(asked, held)
+    if not done.report.files:
+        typer.echo("no C file is staged: nothing was judged", err=True)
     if done.report.findings or done.report.skipped:
         results.show(done.report, results.view(done.report, held.value("rules"), (False, False, False)), "text", None)
     _leave(done.report)

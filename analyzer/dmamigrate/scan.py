@@ -140,6 +140,9 @@ def _files(options: Options, root: Path) -> list[str]:
     """The files to look into. Raises UsageError for a path that does not exist or a folder without C files."""
     if options.only is not None:
         return [str(root / path) for path in options.only]
+    for path in options.paths:
+        if path.is_file() and path.suffix not in (".c", ".h"):
+            raise UsageError(f"{path}: no C file; name .c or .h files, or folders (Rust drivers are not judged)")
     files = list(prefilter.c_files(options.paths))
     if not files:
         raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
