@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_changes import BAD, GOOD, HEADER, OLD, git
 from tests.test_cli import run
+from tests.test_touched import BAD, GOOD, HEADER, OLD, git
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ FLOORS = (
      "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),
     ("dmamigrate.judge",),
     ("dmamigrate.scan", "dmamigrate.review"),
-    ("dmamigrate.config", "dmamigrate.baseline", "dmamigrate.changes", "dmamigrate.request", "dmamigrate.output",
+    ("dmamigrate.config", "dmamigrate.baseline", "dmamigrate.touched", "dmamigrate.request", "dmamigrate.output",
      "dmamigrate.hook"),
     ("dmamigrate.cli_options", "dmamigrate.cli"),
     ("dmamigrate.__main__",),

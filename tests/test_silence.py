@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_changes import BAD, HEADER, OLD
 from tests.test_cli import Done, run
+from tests.test_touched import BAD, HEADER, OLD
 
 TWO = OLD.replace("win_st", "other_st").replace("struct win ", "struct other ")
 

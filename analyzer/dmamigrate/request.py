@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dmamigrate import baseline, changes, config, rules
+from dmamigrate import baseline, config, rules, touched
 from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Level, Progress, Report, Silenced
@@ -132,13 +132,13 @@ def run(
     if asked.stdin_name is not None or [str(path) for path in asked.paths] == ["-"]:
         report = _standard_input(asked, scan, stdin(), progress)
     elif asked.staged or asked.since:
-        change = changes.staged(root) if asked.staged else changes.since(root, asked.since or "")
+        change = touched.staged(root) if asked.staged else touched.since(root, asked.since or "")
         changed = set(change.files)
         said += [
             f"{path}: may be included by other drivers, which are not judged; scan the tree"
-            for path in changes.beyond(root, change)
+            for path in touched.beyond(root, change)
         ]
-        report = changes.scan(scan, change, asked.everything, progress)
+        report = touched.scan(scan, change, asked.everything, progress)
     else:
         report = scans.scan(scan, progress)
     report = _without_ignored(report, held.ignores, scan.rules)

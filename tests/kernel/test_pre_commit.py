@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_changes import BAD, GOOD, HEADER, OLD
+from tests.test_touched import BAD, GOOD, HEADER, OLD
 
 pytestmark = pytest.mark.kernel
 
