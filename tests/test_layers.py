@@ -33,7 +33,7 @@ FLOORS = (
      "dmamigrate.model.show", "dmamigrate.model.conform"),
     ("dmamigrate.report.visible", "dmamigrate.report.places", "dmamigrate.report.json", "dmamigrate.report.text",
      "dmamigrate.report.gcc", "dmamigrate.report.github", "dmamigrate.report.sarif", "dmamigrate.report.html",
-     "dmamigrate.report.path", "dmamigrate.report.explain", "dmamigrate.report.terminal"),
+     "dmamigrate.report.path", "dmamigrate.report.legend", "dmamigrate.report.explain", "dmamigrate.report.terminal"),
     ("dmamigrate.patch.files", "dmamigrate.patch.drivers", "dmamigrate.patch.change", "dmamigrate.patch.message",
      "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),
     ("dmamigrate.judge",),

@@ -196,7 +196,9 @@ def review(
         (root,), root, target, _split(select), _split(ignore), level, sources=tuple(sources or ()), rules=rules
     )
     options = request.options(asked, held, __version__)
-    done = request.Outcome(judge.review(options, judge.changed_files(change, root, sys.stdin.buffer.read)))
+    files = judge.changed_files(change, root, sys.stdin.buffer.read)
+    with results.progress() as progress:
+        done = request.Outcome(judge.review(options, files, progress))
     how = results.view(done.report, rules or held.value("rules"), (verbose, diff, quiet))
     results.show(done.report, how, str(held.value("format", fmt)), output)
     _leave(done.report, exit_zero)
@@ -391,12 +393,13 @@ def show(
 ) -> None:
     """Print what a call does in which states, or what changed between two versions."""
     from dmamigrate.model import show as tables
+    from dmamigrate.report import legend
 
     held = tables.attributes(attrs.replace("|", ",").replace(" ", "").split(","))
     if (not (old or new) and (old is not None or new is not None)) or bool(old) != bool(new):
         raise UsageError("--from and --to go together; give both versions")
     text = tables.changes(call, old, new, held) if old and new else tables.decision_table(call, version, held)
-    typer.echo(text, nl=False)
+    typer.echo(legend.under(text), nl=False)
 
 
 @model_app.command()

@@ -141,6 +141,11 @@ def run(
         report = touched.scan(scan, change, asked.everything, progress)
     else:
         report = scans.scan(scan, progress)
+    if (
+        any(f.origin is not None and not f.origin.certain for f in report.findings)
+        and not (root / "include/linux").is_dir()
+    ):
+        said.append(f"{root}: has no kernel headers, so what they define is not known; --tree names a kernel tree")
     report = _without_ignored(report, held.ignores, scan.rules)
     file = held.value("baseline", asked.baseline)
     if file is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from dmamigrate import git, match
 from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
-from dmamigrate.findings import Finding, Judged, Kind, Level, Report, Verdict
+from dmamigrate.findings import Finding, Judged, Kind, Level, Progress, Report, Verdict
 from dmamigrate.judge import Result, Work
 from dmamigrate.lives import pair as lifecycle
 from dmamigrate.lives.api import DMA_CALLS, MMIO
@@ -73,7 +73,7 @@ def _applied(text: bytes, root: Path) -> Files:
         return git.apply(git.patches(text.replace(b"\r\n", b"\n")), read)  # the mail's line ends, not the files'
 
 
-def review(options: Options, files: Files) -> Report:
+def review(options: Options, files: Files, progress: Progress | None = None) -> Report:
     """What a change does to the lives in its files, and what it leaves or brings of the rules' findings."""
     started = time.monotonic()
     root = (options.tree or scans.find_tree(options.paths)).resolve()
@@ -93,7 +93,10 @@ def review(options: Options, files: Files) -> Report:
     judged: list[Judged] = []
     skipped = []
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
-    for group in scans.modules(Tree(root, overlay=sides[1].files), touched):
+    groups = scans.modules(Tree(root, overlay=sides[1].files), touched)
+    for done, group in enumerate(groups):
+        if progress is not None:
+            progress(done, len(groups), group[0])
         before, after = (side.judge(group) for side in sides)
         findings += _new(before.result.findings, after.result.findings)
         skipped += after.result.skipped

@@ -119,12 +119,13 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     skipped = [Skipped(relative_to(path, root), reason) for path, reason in unreadable]
     findings: list[Finding] = []
     overlay = dict(options.overlay)
-    groups = modules(Tree(root, overlay=overlay), relative)
-    for done, (files_done, result) in enumerate(_run(work(options, root, target), groups, options.jobs, overlay), 1):
+    # what has most to read first, so that no process is left with it at the end
+    groups = sorted(modules(Tree(root, overlay=overlay), relative), key=lambda files: -_size(root, files))
+    for done, result in enumerate(_run(work(options, root, target), groups, options.jobs, overlay), 1):
         findings += result.findings
         skipped += result.skipped
         if progress is not None:
-            progress(done, len(groups), files_done[0])
+            progress(done, len(groups), groups[done][0] if done < len(groups) else "")
     # the other half of a life may stand in a file that names no call of a rule's
     asked = [path.resolve() for path in options.paths] if options.only is None else []
     elsewhere = {f.span.path for f in findings} - set(relative)
@@ -242,28 +243,19 @@ def _judge(work: Work, files: tuple[str, ...], overlay: dict[str, bytes]) -> Res
         return Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
 
 
-def _run(
-    work: Work, groups: list[tuple[str, ...]], jobs: int, overlay: dict[str, bytes]
-) -> Iterator[tuple[tuple[str, ...], Result]]:
-    """The modules one after the other, each with what was found in it."""
+def _run(work: Work, groups: list[tuple[str, ...]], jobs: int, overlay: dict[str, bytes]) -> Iterator[Result]:
     if jobs <= 1 or len(groups) < 2:
-        yield from ((files, _judge(work, files, overlay)) for files in groups)
+        yield from (_judge(work, files, overlay) for files in groups)
         return
-    # what has most to read first, so that no process is left with it at the end
-    ordered = sorted(groups, key=lambda files: -sum(_size(work.root / path) for path in files))
     # Ctrl-C is the parent's to handle: it drops what has not begun
     with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
-            results = pool.map(_judge, [work] * len(ordered), ordered, [overlay] * len(ordered))
-            yield from zip(ordered, results, strict=True)
+            yield from pool.map(_judge, [work] * len(groups), groups, [overlay] * len(groups))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _size(file: Path) -> int:
-    """How large a file is; one that only an overlay has is taken for a small one."""
-    try:
-        return os.stat(file).st_size
-    except OSError:
-        return 0
+def _size(root: Path, files: tuple[str, ...]) -> int:
+    """How many bytes there are to read; a file that only an overlay has counts for none."""
+    return sum((root / path).stat().st_size for path in files if (root / path).is_file())
