@@ -35,6 +35,7 @@ from dmamigrate.report import gcc, github, html, sarif, text
 from dmamigrate.report.places import View
 from dmamigrate.report.visible import visible
 from tests.conftest import ROOT
+from tests.picture import PICTURE, drawn
 from tests.test_cli import run
 
 FIXTURES = ROOT / "fixtures"
@@ -247,3 +248,7 @@ def test_a_terminal_gets_what_fits_it() -> None:
     assert "\x1b]8;" in done.stdout  # the rule links to its page
     places = [line for line in plain.splitlines() if not line.startswith("fixtures/")]
     assert max(map(len, places)) <= 60
+
+
+def test_the_picture_in_the_readme_is_what_the_tool_draws() -> None:
+    assert PICTURE.read_text() == drawn(), "run `python -m tests.picture`"

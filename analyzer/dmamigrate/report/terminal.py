@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -32,12 +33,15 @@ def show(lines: Iterable[Line], file: IO[str], links: Callable[[str], str | None
     _print(lines, console, links)
 
 
-def picture(lines: Iterable[Line], title: str, width: int = 110) -> str:
-    """Lines as an SVG picture of a terminal."""
+def picture(lines: Iterable[Line], command: str, width: int = 100) -> str:
+    """What `command` printed, as an SVG picture of a terminal that needs no other file."""
     console = Console(file=io.StringIO(), theme=_THEME, highlight=False, record=True, width=width, force_terminal=True)
-    console.print(Text(f"$ {title}", style="bold"))
+    console.print(Text(f"$ {command}", style="bold"))
     _print(lines, console, lambda rule: None)
-    return console.export_svg(title="dmamigrate", unique_id="dmamigrate")
+    drawn = console.export_svg(title="dmamigrate", unique_id="dmamigrate")
+    # the fonts of rich's own template would be fetched from elsewhere
+    drawn = re.sub(r"\s*@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
+    return drawn.replace("Fira Code, monospace", "ui-monospace, DejaVu Sans Mono, Menlo, Consolas, monospace")
 
 
 def _print(lines: Iterable[Line], console: Console, links: Callable[[str], str | None]) -> None:

@@ -176,9 +176,10 @@ def _why(verdict: Verdict, target: str) -> Iterator[str]:
     """What the model of the DMA API says, with the machine that shows it."""
     match verdict.status:
         case "proved":
+            safer = f", safer in {verdict.refined:,}" if verdict.refined else ""
             yield (
                 f"the model of {target} ran old and new calls in {verdict.states:,} machine setups (IOMMU or not, coherent"
-                f" or not, ...): the same in {verdict.equal:,}, safer in {verdict.refined:,}"
+                f" or not, ...): the same in {verdict.equal:,}{safer}"
             )
         case "refuted":
             yield f"the model of {target} says no: {verdict.reason}"
@@ -246,7 +247,8 @@ def _next(report: Report, found: list[Place], view: View) -> Iterator[Line]:
     unsure = next((place.lead.span for place in found if todo(place.lead) is Todo.CHECK), None)
     if unsure is not None:
         said.append(f"dmamigrate trace {here(report, unsure.path, view.folder)}:{unsure.line}")
-    yield _line("next: " + "; ".join(said)) if said else _line()
+    if said:
+        yield _line("next: " + "; ".join(said))
 
 
 def statistics(report: Report) -> str:
