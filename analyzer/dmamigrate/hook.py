@@ -21,6 +21,7 @@ def script() -> str:
     name = shlex.quote(str(Path(program).resolve()) if program != "dmamigrate" else program)
     return (
         f"#!/bin/sh\n{_MARK}; remove this file to be rid of it\n"
+        "git diff --cached --quiet -- '*.c' '*.h' && exit 0\n"
         f"program={name}\n"
         '[ -x "$program" ] || program=dmamigrate\n'
         'exec "$program" hook run\n'

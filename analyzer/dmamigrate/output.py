@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dmamigrate.findings import Progress, Report
@@ -47,12 +48,22 @@ def view(report: Report, rules: Path | None, wishes: tuple[bool, bool, bool]) ->
     from dmamigrate.patch import drivers
 
     evidence, diff, quiet = wishes
-    root = Path(report.root)
-    paths = sorted({finding.span.path for finding in report.findings}) if not quiet else []
-    names = {path: drivers.driver(root, path).rpartition(": ")[2] for path in paths}
-    areas = {path: drivers.subsystem(root, path) for path in paths}
+    names = {}
+    for path in sorted({finding.span.path for finding in report.findings}) if not quiet else ():
+        module = drivers.built_into(Path(report.root), path)
+        folder = path.rpartition("/")[0]
+        names[path] = f"{folder}/{module}" if module else folder
     known = {rule.id: rule for rule in request.known_rules(rules)} if report.findings or report.silenced else {}
-    return View(os.getcwd(), known, names, areas, evidence, diff, quiet)
+    return View(os.getcwd(), known, names, {}, evidence, diff, quiet)
+
+
+def _with_areas(report: Report, how: View) -> View:
+    """The same with the subsystem of each file as MAINTAINERS has it, which takes a while to read."""
+    from dmamigrate.patch import drivers
+
+    root = Path(report.root)
+    areas = {path: drivers.subsystem(root, path) for path in sorted({finding.span.path for finding in report.findings})}
+    return replace(how, areas=areas)
 
 
 def show(report: Report, how: View, fmt: str, output: Path | None) -> None:
@@ -83,7 +94,7 @@ def _rendered(report: Report, how: View, fmt: str) -> str:
         case "html":
             from dmamigrate.report import html
 
-            return html.render(report, how)
+            return html.render(report, _with_areas(report, how))
         case "statistics":
             return text.statistics(report)
     return text.render(report, how)
