@@ -152,8 +152,9 @@ def test_calls_in_macros_are_found(tmp_path: Path) -> None:
 
 def test_the_same_input_gives_the_same_bytes_whatever_the_jobs() -> None:
     texts = set()
+    some = sorted(FIXTURES.glob("[a-m]*"))
     for jobs in ("1", "2", "3"):
-        document = json.loads(run("scan", FIXTURES, "--tree", FIXTURES, "--format", "json", "--jobs", jobs).stdout)
+        document = json.loads(run("scan", *some, "--tree", FIXTURES, "--format", "json", "--jobs", jobs).stdout)
         document["summary"].pop("seconds")
         texts.add(json.dumps(document))
     assert len(texts) == 1
