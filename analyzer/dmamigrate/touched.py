@@ -54,7 +54,12 @@ def staged(root: Path) -> Change:
 def since(root: Path, revision: str) -> Change:
     """What the work tree has over the commit where it left `revision`. Raises UsageError for an unknown one."""
     top = _inside(root, "--since")
-    commit = git.commits(root, f"{revision}..HEAD")[0]
+    try:
+        commit = git.commits(root, f"{revision}..HEAD")[0]
+    except UsageError as error:
+        raise UsageError(
+            f"{revision}: no such commit here; --since takes a commit or a branch that git knows"
+        ) from error
     # histories without a common commit, or a shallow clone: the revision itself
     with contextlib.suppress(UsageError):
         commit = git.run(root, "merge-base", commit, "HEAD").decode().strip()

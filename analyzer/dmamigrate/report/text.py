@@ -68,6 +68,11 @@ def lines(report: Report, view: View) -> Iterator[Line]:
     """The report, line by line."""
     found = places(report.findings)
     wrong, moved = defects_first(found)
+    if report.judged and not view.quiet:
+        yield _line((f"{plural(len(report.judged), 'mapping')} that the change touches", "bold underline"))
+        for one in report.judged:
+            yield from _judged(one, report, view)
+        yield _line()
     if not view.quiet:
         yield from _section(f"Defects, wrong today on some machine: {plural(len(wrong), 'place')}", wrong, report, view)
         if wrong and moved:
@@ -77,9 +82,6 @@ def lines(report: Report, view: View) -> Iterator[Line]:
         )
         if found:
             yield _line()
-    if report.judged and not view.quiet:
-        yield from (_judged(one, report, view) for one in report.judged)
-        yield _line()
     yield from (
         _line((here(report, one.path, view.folder), "bold"), f": not judged: {one.reason}") for one in report.skipped
     )
@@ -186,18 +188,19 @@ def _why(verdict: Verdict, target: str) -> Iterator[str]:
             yield f"for instance {verdict.counterexample}" if verdict.counterexample else ""
 
 
-def _judged(one: Judged, report: Report, view: View) -> Line:
+def _judged(one: Judged, report: Report, view: View) -> Iterator[Line]:
     change = f"{one.after}()" if one.before == one.after else f"{one.before}() is now {one.after}()"
     place = f"{here(report, one.span.path, view.folder)}:{one.span.line}:{one.span.column}: "
     match one.verdict.status:
         case "proved":
             said, style = f"OK, {effect(one.verdict, report.target)}", "good"
         case "refuted":
-            said, style = f"NOT OK, {one.verdict.reason}", "level.error"
-            said += f"; {one.verdict.counterexample}" if one.verdict.counterexample else ""
+            said, style = f"NOT OK, breaks: {one.verdict.reason}", "level.error"
         case _:
             said, style = f"to check by hand, {one.verdict.reason}", "level.warning"
-    return _line((place, "bold"), f"{change} in {one.function}(): ", (said, style))
+    yield _line((place, "bold"), f"{change} in {one.function}(): ", (said, style))
+    if one.verdict.counterexample:
+        yield _line(f"for instance {one.verdict.counterexample}", indent=4)
 
 
 def _summary(report: Report, found: list[Place], view: View) -> Iterator[Line]:
@@ -210,24 +213,31 @@ def _summary(report: Report, found: list[Place], view: View) -> Iterator[Line]:
         yield _line((counts, "bold"), f" ({ready}) in {where}")
     elif report.skipped:
         yield _line(f"nothing was found in {where}, but {plural(len(report.skipped), 'place')} could not be judged")
-    elif report.judged:
-        yield _line((_verdict(report), "bold"))
-    else:
+    elif not report.judged:
         yield _line(f"nothing to report in {where}")
     if counts and report.skipped:
         yield _line(f"{plural(len(report.skipped), 'place')} could not be judged")
     if report.silenced:
         by = Counter(one.reason for one in report.silenced)
         yield _line("not shown: " + ", ".join(f"{count} {reason}" for reason, count in sorted(by.items())))
+    if report.judged:
+        yield _line((_verdict(report), "bold"))
     yield from _next(report, found, view)
 
 
 def _verdict(report: Report) -> str:
     """A review's last word, which a maintainer can quote."""
-    bad = [one for one in report.judged if one.verdict.status != "proved"]
     files = ", ".join(dict.fromkeys(one.span.path.rpartition("/")[2] for one in report.judged))
-    if bad:
-        return f"{plural(len(bad), 'mapping')} of {len(report.judged)} in {files} to be looked at"
+    bad = sum(one.verdict.status == "refuted" for one in report.judged)
+    unsure = sum(one.verdict.status not in ("refuted", "proved") for one in report.judged)
+    if bad or unsure:
+        word = "NOT OK" if bad else "To check"
+        what = (
+            f"{bad} not what {'it was' if bad == 1 else 'they were'} on {report.target}"
+            if bad
+            else f"{unsure} not told"
+        )
+        return f"{word}: {files}: of {plural(len(report.judged), 'mapping')} that change, {what}"
     count = f"{plural(len(report.judged), 'mapping')} moved with all unmaps"
     effects = {effect(one.verdict, report.target) for one in report.judged}
     return (
