@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -31,7 +32,7 @@ from dmamigrate.findings import (
     Step,
     Verdict,
 )
-from dmamigrate.report import gcc, github, html, sarif, text
+from dmamigrate.report import gcc, github, html, sarif, terminal, text
 from dmamigrate.report.places import View
 from dmamigrate.report.visible import visible
 from tests.conftest import ROOT
@@ -243,9 +244,13 @@ def test_quiet_is_the_summary_and_statistics_are_the_counts() -> None:
     assert "fx.c" not in counts
 
 
+def _without_styles(shown: str) -> str:
+    return re.sub(r"\x1b(?:\[[0-9;]*m|\]8;[^\x1b]*\x1b\\)", "", shown)
+
+
 def test_a_terminal_gets_what_fits_it() -> None:
     done = run("scan", FIXTURES / "field-in-another-file", cwd=ROOT, FORCE_COLOR="1", COLUMNS="60", TERM="xterm")
-    plain = re.sub(r"\x1b(?:\[[0-9;]*m|\]8;[^\x1b]*\x1b\\)", "", done.stdout)
+    plain = _without_styles(done.stdout)
     assert "\x1b]8;" in done.stdout  # the rule links to its page
     places = [line for line in plain.splitlines() if not line.startswith("fixtures/")]
     assert max(map(len, places)) <= 60
@@ -253,3 +258,22 @@ def test_a_terminal_gets_what_fits_it() -> None:
 
 def test_the_picture_in_the_readme_is_what_the_tool_draws() -> None:
     assert PICTURE.read_text() == drawn(), "run `python -m tests.picture`"
+
+
+def test_a_place_takes_three_rows_of_a_terminal_at_most() -> None:
+    long = finding("drivers/a/very/long/path/to/a/driver.c", message="a word of it " * 40)
+    other = finding(
+        "drivers/a/very/long/path/to/a/driver.c",
+        rule="map-resource-ram",
+        message="x",
+        rewrite=Rewrite("withheld", "why " * 50),
+    )
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "60", "TERM": "xterm"}.items():
+            patched.setenv(name, value)
+        terminal.show(text.lines(report(long, other), VIEW), out, lambda rule: None)
+    rows = _without_styles(out.getvalue()).splitlines()
+    first = next(number for number, row in enumerate(rows) if row.startswith("drivers/"))
+    assert rows.index("", first) - first <= 3
+    assert max(map(len, rows[first:])) <= 60
