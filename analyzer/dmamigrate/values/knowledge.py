@@ -61,7 +61,6 @@ class _Alias(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    header: str
     source: tuple[_Source, ...] = ()
     propagator: tuple[_Propagator, ...] = ()
     stop: tuple[_Stop, ...] = ()
