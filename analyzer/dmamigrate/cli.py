@@ -200,7 +200,7 @@ class By(StrEnum):
     """What becomes one patch."""
 
     DRIVER = "driver"
-    SUBSYSTEM = "subsystem"
+    SUBSYSTEM = "subsystem"  # a series each, of a patch for each driver
     FILE = "file"
 
 
@@ -212,7 +212,9 @@ def patch(
     ] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the series as one mailbox.")] = False,
-    split: Annotated[By, typer.Option("--split", help="What becomes one patch.")] = By.DRIVER,
+    split: Annotated[
+        By, typer.Option("--split", help="What becomes one patch; subsystem: a series each, by driver.")
+    ] = By.DRIVER,
     tree: Tree = None,
     target: Target = None,
     select: Annotated[
@@ -224,6 +226,12 @@ def patch(
     ] = False,
     compat: Annotated[bool, typer.Option("--compat", help="Keep the driver building on kernels before 6.18.")] = False,
     signoff: Annotated[bool, typer.Option("--signoff", help="Sign off with your git identity.")] = False,
+    reroll: Annotated[
+        int,
+        typer.Option(
+            "--reroll", min=1, help="Which version of the series this is; from 2 on with room for what changed."
+        ),
+    ] = 1,
     cover: Annotated[bool, typer.Option("--cover-letter", help="Begin the series with a cover letter.")] = False,
     recipients: Annotated[bool, typer.Option(help="To and Cc from the tree's scripts/get_maintainer.pl.")] = True,
     check_build: Annotated[
@@ -258,25 +266,39 @@ def patch(
         recipients and not in_place,
         _folder(check_build),
         options.jobs,
+        reroll,
     )
     with terminal.progress(sys.stderr) as progress:
         report = scans.scan(options, progress)
     made = produce.changes(report, wishes)
+    for line in made.left:
+        typer.echo(f"{line.partition(': ')[0]}: left alone: {line.partition(': ')[2]}", err=True)
     for line in made.said:
         typer.echo(line, err=True)
     if in_place:
         for path in produce.in_place(report, made, force):
             typer.echo(path)
     elif made.changes:
-        mails = series.mails(produce.series(report, made, wishes))
+        several, said = produce.series(report, made, wishes)
+        for line in said:
+            typer.echo(line, err=True)
+        written = [(files.place(one.name, name), data) for one in several for name, data in series.mails(one)]
         if folder is None:
-            sys.stdout.buffer.write(b"".join(data for _, data in mails))
+            sys.stdout.buffer.write(b"".join(data for _, data in written))
         else:
-            for path in files.into(folder, mails):
+            for path in files.into(folder, written):
                 typer.echo(path)
-    broken = any(": broken" in line for line in made.said)
-    typer.echo(f"{len(made.changes)} patch{'es' if len(made.changes) != 1 else ''}", err=True)
-    raise typer.Exit(1 if broken else 0)
+    typer.echo(_summary(len(made.changes), len(made.left), in_place), err=True)
+    raise typer.Exit(1 if made.broken else 0)
+
+
+def _summary(count: int, left: int, in_place: bool) -> str:
+    """What a run of `patch` came to, in a sentence."""
+    what = "change" if in_place else "patch"
+    made = f"{count} {what}{('s' if in_place else 'es') if count != 1 else ''}" if count else "no patch was written"
+    if not left:
+        return made if count else f"{made}: nothing was found"
+    return f"{made}; {left} place{'s that were' if left != 1 else ' that was'} found {'are' if left != 1 else 'is'} not in it, see above"
 
 
 def _knowledge(sources: list[Path] | None) -> Knowledge:
