@@ -32,7 +32,7 @@ FLOORS = (
     ("dmamigrate.model.versions", "dmamigrate.model.states", "dmamigrate.model.machine", "dmamigrate.model.direct",
      "dmamigrate.model.iommu", "dmamigrate.model.dma_api", "dmamigrate.model.refine", "dmamigrate.model.prove",
      "dmamigrate.model.show", "dmamigrate.model.conform"),
-    ("dmamigrate.report.json", "dmamigrate.report.text", "dmamigrate.report.path", "dmamigrate.report.explain",
+    ("dmamigrate.report.visible", "dmamigrate.report.json", "dmamigrate.report.text", "dmamigrate.report.path", "dmamigrate.report.explain",
      "dmamigrate.report.terminal"),
     ("dmamigrate.patch.files", "dmamigrate.patch.drivers", "dmamigrate.patch.change", "dmamigrate.patch.message",
      "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),

@@ -23,6 +23,7 @@ from dmamigrate.errors import UsageError
 from dmamigrate.findings import Edit, Report
 from dmamigrate.judge import Result, Work
 from dmamigrate.patch import files
+from dmamigrate.report.visible import visible
 from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall
 from dmamigrate.syntax import prefilter
@@ -511,3 +512,63 @@ def test_edits_that_do_more_than_they_are_for_are_refused(edits: list[tuple[int,
     assert check.unlike(plain, made, calls, {fn}) == says
     right = (Edit("win.c", call.start, call.start + len("dma_map_resource"), "dma_map_phys"),)
     assert check.unlike(plain, right, calls, {fn}) is None
+
+
+# ---- what is shown
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil\u2066\u200b\r\x08"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        pytest.param("\x1b[31m", "\\x1b[31m", id="escape"),
+        pytest.param("\x9b", "\\x9b", id="C1"),
+        pytest.param("a\nb\rc\td", "a\\nb\\rc\\td", id="line ends and tab"),
+        pytest.param("\u202e\u2066\u200f", "\\u202e\\u2066\\u200f", id="direction"),
+        pytest.param("\u200b\ufeff\u00ad", "\\u200b\\ufeff\\xad", id="no width"),
+        pytest.param("\U000e0041", "\\U000e0041", id="tag"),
+        pytest.param("\udcff\udc1b\ud800", "\\xff\\udc1b\\ud800", id="no UTF-8"),
+        pytest.param("Grüße, 世界 [bold]<b>&", "Grüße, 世界 [bold]<b>&", id="what can be seen"),
+    ],
+)
+def test_what_cannot_be_seen_is_escaped(text: str, seen: str) -> None:
+    assert visible(text) == seen
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nwin.c:1:1: error: [forged]", os.fsdecode(b"w\xfc\x1b[2J.c"), "\u202e.c", "\x1b]52;c;x\x07.c"]
+)
+@pytest.mark.parametrize("command", ["scan", "scan --diff", "trace", "patch --in-place", "scan --debug"])
+def test_nothing_of_a_stranger_steers_the_terminal(tmp_path: Path, name: str, command: str) -> None:
+    file = tmp_path / (name if name.endswith(".c") else f"{name}.c")
+    file.write_bytes(
+        SOURCE.replace("\tw->dma = dma", f"\t/* {HOSTILE} */ w->dma = /* {HOSTILE} */ dma").encode(
+            "utf-8", "surrogatepass"
+        )
+    )
+    line = next(number for number, text in enumerate(file.read_bytes().split(b"\n"), 1) if b"dma_map" in text)
+    first, *options = command.split()
+    place = f"{file}:{line}" if first == "trace" else str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "dmamigrate", first, place, *options], cwd=tmp_path, capture_output=True, check=False,
+        env={**os.environ, "FORCE_COLOR": "", "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    said = (done.stdout + done.stderr).decode("utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", said)
+    assert not any(line.startswith("win.c:1:1: error") for line in said.splitlines())
+
+
+def test_json_is_utf8_whatever_the_source_is(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"w\xfcn.c")
+    file.write_bytes(SOURCE.encode().replace(b"\tw->dma = dma", b"\t/* \xff\x1b */ w->dma = /* \xff */ dma"))
+    done = subprocess.run(
+        [sys.executable, "-m", "dmamigrate", "scan", ".", "--format", "json"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    document = json.loads(done.stdout)
+    json.dumps(document, ensure_ascii=False).encode("utf-8")
+    assert document["findings"][0]["path"] == "w\\xfcn.c"

@@ -174,7 +174,7 @@ def review(
     )  # fmt: skip
     made = changes.change(change, root, sys.stdin.buffer.read)
     if made.applied:
-        typer.echo(f"{change}: is applied already; judged against the tree without it", err=True)
+        _say(f"{change}: is applied already; judged against the tree without it")
     report = judge.review(options, made.files)
     _finish(report, fmt, output, exit_zero)
 
@@ -184,7 +184,10 @@ def _finish(
 ) -> NoReturn:
     """Print a report, and leave with the status that it means."""
     from dmamigrate.report import json, terminal, text
+    from dmamigrate.report.visible import shown
 
+    if fmt is not Format.JSON:
+        report = shown(report)
     if fmt is Format.JSON:
         write(json.render(report), output)
     elif output is None and terminal.is_coloured(sys.stdout):
@@ -249,6 +252,7 @@ def patch(
     from dmamigrate import scan as scans
     from dmamigrate.patch import files, produce, series
     from dmamigrate.report import terminal
+    from dmamigrate.report.visible import visible
 
     if (folder is not None) + in_place + stdout != 1:
         raise UsageError("where to? give one of -o FOLDER, --in-place and --stdout")
@@ -272,23 +276,24 @@ def patch(
         report = scans.scan(options, progress)
     made = produce.changes(report, wishes)
     for line in made.left:
-        typer.echo(f"{line.partition(': ')[0]}: left alone: {line.partition(': ')[2]}", err=True)
+        place, _, why = line.partition(": ")
+        _say(f"{place}: left alone: {why}")
     for line in made.said:
-        typer.echo(line, err=True)
+        _say(line)
     if in_place:
         for path in produce.in_place(report, made, force):
-            typer.echo(path)
+            typer.echo(visible(path))
     elif made.changes:
         several, said = produce.series(report, made, wishes)
         for line in said:
-            typer.echo(line, err=True)
+            _say(line)
         written = [(files.place(one.name, name), data) for one in several for name, data in series.mails(one)]
         if folder is None:
             sys.stdout.buffer.write(b"".join(data for _, data in written))
         else:
             for path in files.into(folder, written):
-                typer.echo(path)
-    typer.echo(_summary(len(made.changes), len(made.left), in_place), err=True)
+                typer.echo(visible(path))
+    _say(_summary(len(made.changes), len(made.left), in_place))
     raise typer.Exit(1 if made.broken else 0)
 
 
@@ -417,10 +422,17 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _say(line: str) -> None:
+    """A line on standard error, whatever the names in it hold."""
+    from dmamigrate.report.visible import visible
+
+    typer.echo(visible(line), err=True)
+
+
 def _fail(said: str) -> NoReturn:
     if os.environ.get("DMAMIGRATE_DEBUG"):
         import traceback
 
         traceback.print_exc()
-    sys.stderr.write(f"dmamigrate: {' '.join(said.split())}\n")
+    _say(f"dmamigrate: {said}")
     sys.exit(2)

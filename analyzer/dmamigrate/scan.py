@@ -158,7 +158,7 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
 
     Raises UsageError for a place that does not exist or holds nothing to trace.
     """
-    found = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
+    found = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place, re.DOTALL)
     if found is None:
         raise UsageError(f"{place}: not a place; write it as FILE:LINE or FILE:LINE:COLUMN")
     file = Path(found[1])

@@ -130,21 +130,22 @@ def notes(change: Change) -> str:
 
 def _places(finding: Finding) -> Iterator[str]:
     yield f"{finding.span.path}:{finding.span.line}: {finding.callee}() in {finding.function}()"
+    ways: dict[tuple[tuple[str, int, str], ...], list[str]] = {}
     for branch in finding.origin.branches if finding.origin is not None else ():
-        steps = list(dict.fromkeys((step.path, step.line, step.text) for step in branch.steps))
-        yield f"  {_NAMES.get(branch.kind, branch.kind)}:"
+        steps = tuple(dict.fromkeys((step.path, step.line, step.text) for step in branch.steps))
+        ways.setdefault(steps, []).append(_NAMES.get(branch.kind, str(branch.kind)))
+    for steps, names in ways.items():
+        yield f"  {' or '.join(names)}:"
         for step in _shown(steps):
             yield (
-                f"    {step[0]}:{step[1]}: {step[2]}"
-                if step is not None
-                else f"    ... {len(steps) - _STEPS + 1} more ..."
+                f"    {step[0]}:{step[1]}: {step[2]}" if step is not None else f"    ... {len(steps) - _STEPS} more ..."
             )
     for partner in finding.partners:
         if partner.role == "unmap":
             yield f"  unmap: {partner.span.path}:{partner.span.line}: {partner.callee}() in {partner.function}()"
 
 
-def _shown(steps: list[tuple[str, int, str]]) -> list[tuple[str, int, str] | None]:
+def _shown(steps: tuple[tuple[str, int, str], ...]) -> list[tuple[str, int, str] | None]:
     return [*steps] if len(steps) <= _STEPS else [*steps[: _STEPS - 1], None, steps[-1]]
 
 

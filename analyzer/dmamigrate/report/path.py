@@ -7,16 +7,18 @@ import json as json_text
 
 from dmamigrate.findings import Origin
 from dmamigrate.report import json
+from dmamigrate.report.visible import encodable, shown
 
 
 def as_json(origin: Origin) -> str:
     """The origin as in the findings of `--format json`."""
-    return json_text.dumps(json.origin(origin), indent=2) + "\n"
+    return json_text.dumps(encodable(json.origin(origin)), indent=2) + "\n"
 
 
 def as_text(origin: Origin) -> str:
     """The steps from the call back to the source, then what was concluded."""
     lines: list[str] = []
+    origin = shown(origin)
     for branch in origin.branches:
         lines += [f"{branch.kind}:"] if len(origin.branches) > 1 else []
         for number, step in enumerate(branch.steps):

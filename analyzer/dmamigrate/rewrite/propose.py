@@ -19,6 +19,7 @@ _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\
 _COMPARISON = re.compile(rb"LINUX_VERSION_CODE\s*(<=?|>=?)\s*KERNEL_VERSION\s*\(\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\)")
 _HAS = re.compile(rb"!?\s*defined\s*\(?\s*(?:DMA_ATTR_MMIO|HAVE_DMA_MAP_PHYS)\s*\)?")
 _FIRST = (6, 18)
+_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
 def _flags(expr: Expr) -> list[Expr]:
@@ -102,8 +103,20 @@ def _lines(data: bytes) -> list[str]:
 def diff(path: str, before: bytes, after: bytes) -> str:
     """A unified diff of one file."""
     old, new = _lines(before), _lines(after)
-    lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+    lines = difflib.unified_diff(old, new, _quoted(f"a/{path}"), _quoted(f"b/{path}"))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _quoted(name: str) -> str:
+    """A file name as git has it in a diff: in quotes, with the escapes of C, if it holds anything unusual."""
+    if re.fullmatch(r"[^\x00-\x1f\x7f-\U0010ffff\"\\]*", name):
+        return name
+    pieces = []
+    for byte in name.encode("utf-8", "surrogateescape"):
+        character = chr(byte)
+        plain = 0x20 <= byte < 0x7F and character not in '"\\'
+        pieces.append(character if plain else _ESCAPES.get(character, f"\\{byte:03o}"))
+    return f'"{"".join(pieces)}"'
 
 
 def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], orphan: Site | None) -> Rewrite:
