@@ -164,8 +164,8 @@ def test_gcc_has_one_line_for_a_finding_and_for_what_was_not_judged() -> None:
     one = report(finding(), skipped=(Skipped("a.c:4", "odd"), Skipped("b.c", "NUL")))
     assert gcc.render(one, "/no/such/tree").splitlines() == [
         "drivers/foo/foo.c:7:9: error: bar is a PCI BAR address [map-resource-bar]",
-        "a.c:4:1: warning: could not be judged: odd [skipped]",
-        "b.c:1:1: warning: could not be judged: NUL [skipped]",
+        "a.c:4:1: warning: skipped: odd [skipped]",
+        "b.c:1:1: warning: skipped: NUL [skipped]",
     ]
 
 

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 # A module imports only from lower floors; on one floor only from those listed above it.
 FLOORS = (
-    ("dmamigrate", "dmamigrate.errors", "dmamigrate.findings", "dmamigrate.git"),
+    ("dmamigrate", "dmamigrate.errors", "dmamigrate.findings", "dmamigrate.processes", "dmamigrate.git"),
     ("dmamigrate.syntax.source", "dmamigrate.syntax.prefilter", "dmamigrate.syntax.expr", "dmamigrate.syntax.functions",
      "dmamigrate.syntax.dialect", "dmamigrate.syntax.items", "dmamigrate.syntax.grammar", "dmamigrate.syntax.lower",
      "dmamigrate.syntax.parts", "dmamigrate.syntax.unit"),
@@ -27,7 +27,8 @@ FLOORS = (
     ("dmamigrate.lives.meaning", "dmamigrate.lives.pair", "dmamigrate.lives.attributes", "dmamigrate.lives.sizes",
      "dmamigrate.lives.detect.defects", "dmamigrate.lives.detect.exits", "dmamigrate.lives.detect.p2p",
      "dmamigrate.lives.detect.page_api", "dmamigrate.lives.exported", "dmamigrate.match"),
-    ("dmamigrate.rewrite.layout", "dmamigrate.rewrite.propose", "dmamigrate.rewrite.licence", "dmamigrate.rewrite.compat"),
+    ("dmamigrate.rewrite.layout", "dmamigrate.rewrite.check", "dmamigrate.rewrite.propose", "dmamigrate.rewrite.licence",
+     "dmamigrate.rewrite.compat"),
     ("dmamigrate.model.versions", "dmamigrate.model.states", "dmamigrate.model.machine", "dmamigrate.model.direct",
      "dmamigrate.model.iommu", "dmamigrate.model.dma_api", "dmamigrate.model.refine", "dmamigrate.model.prove",
      "dmamigrate.model.show", "dmamigrate.model.conform"),
@@ -37,7 +38,7 @@ FLOORS = (
     ("dmamigrate.patch.files", "dmamigrate.patch.drivers", "dmamigrate.patch.change", "dmamigrate.patch.message",
      "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),
     ("dmamigrate.judge",),
-    ("dmamigrate.scan", "dmamigrate.review"),
+    ("dmamigrate.changes", "dmamigrate.scan", "dmamigrate.review"),
     ("dmamigrate.config", "dmamigrate.baseline", "dmamigrate.touched", "dmamigrate.request", "dmamigrate.output",
      "dmamigrate.hook"),
     ("dmamigrate.cli_options", "dmamigrate.cli"),

@@ -13,6 +13,7 @@ import pytest
 from dmamigrate import review as judge
 from dmamigrate import rules
 from dmamigrate import scan as scans
+from dmamigrate.changes import changed_files
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Report
 from dmamigrate.rewrite.propose import diff
@@ -161,7 +162,7 @@ def reviewed(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]
     def run(after: str, text: bytes | None = None) -> Report:
         patch = text if text is not None else diff("win.c", BEFORE.encode(), after.encode()).encode()
         options = scans.Options((tmp_path,), all_rules, known, tree=tmp_path)
-        return judge.review(options, judge.changed_files("-", tmp_path, lambda: patch))
+        return judge.review(options, changed_files("-", tmp_path, lambda: patch))
 
     return run
 
@@ -230,7 +231,7 @@ def test_a_commit_is_judged_as_its_patch(tmp_path: Path, known: Knowledge, all_r
     options = scans.Options((tmp_path,), all_rules, known, tree=tmp_path)
 
     def said(revision: str) -> list[str]:
-        return [found.rule for found in judge.review(options, judge.changed_files(revision, tmp_path, bytes)).findings]
+        return [found.rule for found in judge.review(options, changed_files(revision, tmp_path, bytes)).findings]
 
     assert said("HEAD~2..HEAD~1") == []
     assert "map-resource-bar" in said("HEAD~2")

@@ -1,6 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`python -m dmamigrate` is `dmamigrate`."""
+"""The program: signals are handled before anything else is imported."""
 
-from dmamigrate.cli import main
+from __future__ import annotations
 
-main()
+import sys
+from typing import NoReturn
+
+from dmamigrate.processes import Interrupted, raise_on_signals
+
+
+def main() -> NoReturn:
+    """Run the command line; a signal that ends it is one line on standard error, and exit status 128 and its number."""
+    try:
+        raise_on_signals()
+        from dmamigrate import cli
+
+        cli.main()
+    except Interrupted as interrupted:
+        sys.stderr.write("dmamigrate: interrupted\n")
+        sys.exit(128 + interrupted.number)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from dmamigrate.cli_options import (
     AnswerFormat,
     Baseline,
     By,
+    Debug,
     Diff,
     EffortOption,
     Everything,
@@ -112,6 +113,7 @@ def scan(
     ] = None,
     exit_zero: ExitZero = False,
     jobs: Jobs = None,
+    debug: Debug = False,
 ) -> None:
     """Find the calls, trace their addresses, propose rewrites and prove them."""
     from dmamigrate import output as results
@@ -139,7 +141,7 @@ def _run(asked: Request, held: Settings) -> Outcome:
     with output.progress() as progress:
         done = request.run(asked, held, __version__, sys.stdin.buffer.read, progress)
     for line in done.said:
-        typer.echo(line, err=True)
+        _say(line)
     return done
 
 
@@ -156,7 +158,9 @@ def _leave(report: Report, exit_zero: bool = False) -> NoReturn:
     """End with the status that a report means."""
     if report.findings:
         raise typer.Exit(0 if exit_zero else 1)
-    raise typer.Exit(2 if report.skipped else 0)
+    if report.unjudged:
+        raise UsageError("something that names a mapping call could not be judged; see what was skipped")
+    raise typer.Exit(0)
 
 
 @app.command(short_help="Judge somebody else's patch or commit.")
@@ -164,7 +168,8 @@ def review(
     change: Annotated[
         str,
         typer.Argument(
-            metavar="PATCH|REV|REV..REV|-", help="A patch, mail or mailbox (- for standard input); a commit."
+            metavar="PATCH|FOLDER|REV|REV..REV|-",
+            help="A patch, mail or mailbox (- for standard input), a folder of them; a commit.",
         ),
     ],
     fmt: FormatOption = None,
@@ -180,9 +185,10 @@ def review(
     exit_zero: ExitZero = False,
     sources: Sources = None,
     rules: RuleFolder = None,
+    debug: Debug = False,
 ) -> None:
     """Judge a patch or commit that somebody else wrote, without touching the tree."""
-    from dmamigrate import git, request
+    from dmamigrate import changes, git, request
     from dmamigrate import output as results
     from dmamigrate import review as judge
     from dmamigrate import scan as scans
@@ -196,9 +202,11 @@ def review(
         (root,), root, target, _split(select), _split(ignore), level, sources=tuple(sources or ()), rules=rules
     )
     options = request.options(asked, held, __version__)
-    files = judge.changed_files(change, root, sys.stdin.buffer.read)
+    made = changes.change(change, root, sys.stdin.buffer.read)
+    if made.applied:
+        _say(f"{change}: is applied already; judged against the tree without it")
     with results.progress() as progress:
-        done = request.Outcome(judge.review(options, files, progress))
+        done = request.Outcome(judge.review(options, made.files, progress))
     how = results.view(done.report, rules or held.value("rules"), (verbose, diff, quiet))
     results.show(done.report, how, str(held.value("format", fmt)), output)
     _leave(done.report, exit_zero)
@@ -213,7 +221,18 @@ def patch(
     ] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the series as one mailbox.")] = False,
-    split: Annotated[By, typer.Option("--split", help="What becomes one patch.")] = By.DRIVER,
+    split: Annotated[
+        By, typer.Option("--split", help="What becomes one patch; subsystem: a series each, by driver.")
+    ] = By.DRIVER,
+    reroll: Annotated[
+        int,
+        typer.Option(
+            "--reroll",
+            metavar="N",
+            min=1,
+            help="Which version of the series this is; from 2 on with room for what changed.",
+        ),
+    ] = 1,
     staged: Staged = False,
     since: Since = None,
     everything: Everything = False,
@@ -242,11 +261,13 @@ def patch(
         bool, typer.Option("--force", help="With --in-place: also files with uncommitted changes.")
     ] = False,
     jobs: Jobs = None,
+    debug: Debug = False,
 ) -> None:
     """Write what is proved as patches: a series for git am, or changed files."""
     from dmamigrate import request
     from dmamigrate import rules as rule_files
     from dmamigrate.patch import files, produce, series
+    from dmamigrate.report.visible import visible
 
     if (folder is not None) + in_place + stdout != 1:
         raise UsageError("where to? give one of -o FOLDER, --in-place and --stdout")
@@ -265,24 +286,39 @@ def patch(
         recipients and not in_place,
         request.folder_of(check_build),
         held.value("jobs", jobs) or os.cpu_count() or 1,
+        reroll,
     )
     report = _run(asked, held).report
     made = produce.changes(report, wishes)
+    for line in made.left:
+        place, _, why = line.partition(": ")
+        _say(f"{place}: left alone: {why}")
     for line in made.said:
-        typer.echo(line, err=True)
+        _say(line)
     if in_place:
         for path in produce.in_place(report, made, force):
-            typer.echo(path)
+            typer.echo(visible(path))
     elif made.changes:
-        mails = series.mails(produce.series(report, made, wishes))
+        several, said = produce.series(report, made, wishes)
+        for line in said:
+            _say(line)
+        written = [(files.place(one.name, name), data) for one in several for name, data in series.mails(one)]
         if folder is None:
-            sys.stdout.buffer.write(b"".join(data for _, data in mails))
+            sys.stdout.buffer.write(b"".join(data for _, data in written))
         else:
-            for path in files.into(folder, mails):
-                typer.echo(path)
-    broken = any(": broken" in line for line in made.said)
-    typer.echo(f"{len(made.changes)} patch{'es' if len(made.changes) != 1 else ''}", err=True)
-    raise typer.Exit(1 if broken else 0)
+            for path in files.into(folder, written):
+                typer.echo(visible(path))
+    _say(_summary(len(made.changes), len(made.left), in_place))
+    raise typer.Exit(1 if made.broken else 0)
+
+
+def _summary(count: int, left: int, in_place: bool) -> str:
+    """What a run of `patch` came to, in a sentence."""
+    what = "change" if in_place else "patch"
+    made = f"{count} {what}{('s' if in_place else 'es') if count != 1 else ''}" if count else "no patch was written"
+    if not left:
+        return made if count else f"{made}: nothing was found"
+    return f"{made}; {left} place{'s that were' if left != 1 else ' that was'} found {'are' if left != 1 else 'is'} not in it, see above"
 
 
 @app.command(short_help="Show where an address comes from.")
@@ -421,16 +457,29 @@ def conform(
 
 
 def main() -> NoReturn:
-    """Run the command line; errors of the user are one line on standard error and exit status 2."""
+    """Run the command line; errors of the user, and our own, are one line on standard error and exit status 2."""
     try:
         app(standalone_mode=True)
     except DmamigrateError as error:
-        sys.stderr.write(f"dmamigrate: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("dmamigrate: interrupted\n")
-        sys.exit(130)
+        _fail(str(error))
     except OSError as error:
-        sys.stderr.write(f"dmamigrate: {error.filename or 'output'}: {error.strerror}\n")
-        sys.exit(2)
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+    except Exception as error:
+        _fail(f"internal error: {type(error).__name__}: {error}; --debug shows where; please report it")
     sys.exit(0)
+
+
+def _say(line: str) -> None:
+    """A line on standard error, whatever the names in it hold."""
+    from dmamigrate.report.visible import visible
+
+    typer.echo(visible(line), err=True)
+
+
+def _fail(said: str) -> NoReturn:
+    if os.environ.get("DMAMIGRATE_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    _say(f"dmamigrate: {said}")
+    sys.exit(2)

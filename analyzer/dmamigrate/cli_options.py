@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +49,7 @@ class By(StrEnum):
     """What becomes one patch."""
 
     DRIVER = "driver"
-    SUBSYSTEM = "subsystem"
+    SUBSYSTEM = "subsystem"  # a series each, of a patch for each driver
     FILE = "file"
 
 
@@ -93,6 +94,18 @@ Since = Annotated[
 Everything = Annotated[bool, typer.Option("--all", help="With --staged or --since: also what the change leaves alone.")]
 Baseline = Annotated[
     Path | None, typer.Option("--baseline", metavar="FILE", help="Do not show the findings that this file knows.")
+]
+
+
+def _debug(value: bool) -> None:
+    if value:
+        from dmamigrate.scan import DEBUG
+
+        os.environ[DEBUG] = "1"
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of what goes wrong.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the evidence: where each address comes from.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show the summary only.")]

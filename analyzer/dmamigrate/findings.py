@@ -189,7 +189,8 @@ class Silenced:
 class Report:
     """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
 
-    `judged` are the changed lives, if it is a change that was judged; `silenced` is what the user does not want to see.
+    `judged` are the changed lives, if it is a change that was judged. `unjudged` tells that something that names a mapping
+    call, or may, is among what was skipped; `silenced` is what the user does not want to see.
     """
 
     version: str
@@ -203,6 +204,7 @@ class Report:
     seconds: float
     lines: dict[tuple[str, int], str]
     judged: tuple[Judged, ...] = ()
+    unjudged: bool = False
     silenced: tuple[Silenced, ...] = ()
 
 

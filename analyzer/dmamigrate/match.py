@@ -26,7 +26,7 @@ _DMA_ADDRESS_STORE = re.compile(rb"dma_address(?:\s*\([^;{}]*\))?\s*=(?!=)")
 def fingerprint(rule: str, fn: Function, callee: str, text: str) -> str:
     """A name for a finding that survives edits elsewhere in the file: no line, no offset."""
     words = "\0".join((rule, fn.source.path, fn.name, callee, text))
-    return hashlib.sha256(words.encode()).hexdigest()[:16]
+    return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def applies(rule: Rule, origin: Origin) -> bool:

@@ -6,14 +6,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dmamigrate import git, match
+from dmamigrate import match, processes
 from dmamigrate import scan as scans
-from dmamigrate.errors import UsageError
-from dmamigrate.findings import Finding, Judged, Kind, Level, Progress, Report, Verdict
+from dmamigrate.changes import Files
+from dmamigrate.findings import Finding, Judged, Kind, Level, Progress, Report, Skipped, Verdict
 from dmamigrate.judge import Result, Work
 from dmamigrate.lives import pair as lifecycle
 from dmamigrate.lives.api import DMA_CALLS, MMIO
@@ -36,41 +36,7 @@ _MISSED = "map-resource-"
 _MIGRATING = frozenset({"resource", "phys"})
 
 
-Files = dict[str, tuple[bytes | None, bytes | None]]
 Call = tuple[str, str, int]
-
-
-def changed_files(what: str, root: Path, stdin: Callable[[], bytes]) -> Files:
-    """Each file that `what` (a patch, a mailbox, - for standard input, a commit, or REV..REV) changes: before and after.
-
-    Raises UsageError for what is none of these, and for a patch that does not apply to the tree.
-    """
-    file = Path(what)
-    if what == "-" or (file.exists() and not file.is_dir()):
-        found = _applied(stdin() if what == "-" else file.read_bytes(), root)
-        if not found:
-            raise UsageError(f"{what}: changes no file; give a patch as git format-patch writes it")
-    elif git.root(root) is None:
-        raise UsageError(f"{what}: no such file; name a patch, or a commit of a tree that is under git")
-    else:
-        before, after = git.commits(root, what)
-        found = {
-            path: (git.content(root, before, path), git.content(root, after, path))
-            for path in git.changed(root, before, after)
-        }
-    return found
-
-
-def _applied(text: bytes, root: Path) -> Files:
-    def read(path: str) -> bytes | None:
-        return (root / path).read_bytes() if (root / path).is_file() else None
-
-    try:
-        return git.apply(git.patches(text), read)
-    except UsageError:
-        if b"\r\n" not in text:
-            raise
-        return git.apply(git.patches(text.replace(b"\r\n", b"\n")), read)  # the mail's line ends, not the files'
 
 
 def review(options: Options, files: Files, progress: Progress | None = None) -> Report:
@@ -97,10 +63,16 @@ def review(options: Options, files: Files, progress: Progress | None = None) -> 
     for done, group in enumerate(groups):
         if progress is not None:
             progress(done, len(groups), group[0])
-        before, after = (side.judge(group) for side in sides)
+        try:
+            with processes.limited(options.limits.seconds, options.limits.megabytes):
+                before, after = (side.judge(group) for side in sides)
+                changed = list(_changed_lives(before, after, set(group), target, rules.get(RULE)))
+        except (Exception, processes.OverBudget) as error:
+            skipped += [Skipped(path, scans.reason(error)) for path in group]
+            continue
         findings += _new(before.result.findings, after.result.findings)
         skipped += after.result.skipped
-        for one, wrong in _changed_lives(before, after, set(group), target, rules.get(RULE)):
+        for one, wrong in changed:
             judged.append(one)
             findings += wrong
     tree = Tree(root, overlay=sides[1].files)
@@ -108,7 +80,7 @@ def review(options: Options, files: Files, progress: Progress | None = None) -> 
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
         len(files), len(touched), time.monotonic() - started, scans.lines(tree, ordered),
-        tuple(sorted(judged, key=lambda one: (one.span.path, one.span.start))),
+        tuple(sorted(judged, key=lambda one: (one.span.path, one.span.start))), bool(skipped),
     )  # fmt: skip
 
 

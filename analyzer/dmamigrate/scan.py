@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from dmamigrate import match
+from dmamigrate import match, processes
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skipped
 from dmamigrate.judge import Result, Work
@@ -35,7 +35,19 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "page-api": page_api.WORDS,
     "dma-address-stores": ("sg_dma_address", "dma_address"),
 }
+# With which environment variable tracebacks are shown; a process that judges inherits it.
+DEBUG = "DMAMIGRATE_DEBUG"
+# Nesting that is judged: long else-if chains and sums nest as deep as they are long.
+_DEPTH = 20_000
 _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one module may cost: CPU seconds, and megabytes beside what is in use when it begins."""
+
+    seconds: float = 10.0
+    megabytes: int = 240
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,7 @@ class Options:
     budget: Budget = field(default_factory=Budget)
     pages: bool = False
     version: str = "0"
+    limits: Limits = field(default_factory=Limits)
     overlay: Mapping[str, bytes] = field(default_factory=dict)
     only: tuple[str, ...] | None = None
 
@@ -108,22 +121,26 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     root = (options.tree or find_tree(options.paths)).resolve()
     version = tree_version(root)
     target = options.target or default_target(root, version)
-    files = _files(options, root)
+    files, left_out = _files(options, root)
     needed = words(options.rules, options.pages)
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
     found, unreadable = prefilter.holding(on_disk, needed, options.jobs)
-    relative = [relative_to(path, root) for path in found]
+    relative = list(dict.fromkeys(relative_to(path, root) for path in found))
     if options.overlay:
         asked_for = {relative_to(path, root) for path in files}
         relative += [path for path in holding(options.overlay, needed) if path in asked_for]
-    skipped = [Skipped(relative_to(path, root), reason) for path, reason in unreadable]
+    unread = [*left_out, *unreadable]
+    skipped = [Skipped(relative_to(one.path, root), one.reason) for one in unread]
+    unjudged = any(one.missed for one in unread)
     findings: list[Finding] = []
     overlay = dict(options.overlay)
     # what has most to read first, so that no process is left with it at the end
     groups = sorted(modules(Tree(root, overlay=overlay), relative), key=lambda files: -_size(root, files))
-    for done, result in enumerate(_run(work(options, root, target), groups, options.jobs, overlay), 1):
+    judge = Judge(work(options, root, target), options.limits, overlay)
+    for done, result in enumerate(processes.each(judge, groups, options.jobs, judge.lost), 1):
         findings += result.findings
         skipped += result.skipped
+        unjudged = unjudged or bool(result.skipped)
         if progress is not None:
             progress(done, len(groups), groups[done][0] if done < len(groups) else "")
     # the other half of a life may stand in a file that names no call of a rule's
@@ -134,20 +151,21 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
         len(files), len(relative), time.monotonic() - started, lines(Tree(root, overlay=overlay), ordered),
+        unjudged=unjudged,
     )  # fmt: skip
 
 
-def _files(options: Options, root: Path) -> list[str]:
-    """The files to look into. Raises UsageError for a path that does not exist or a folder without C files."""
+def _files(options: Options, root: Path) -> tuple[list[str], list[prefilter.Unread]]:
+    """The files to look into, and what is left out. Raises UsageError for a path that does not exist or holds no C."""
     if options.only is not None:
-        return [str(root / path) for path in options.only]
+        return [str(root / path) for path in options.only], []
     for path in options.paths:
         if path.is_file() and path.suffix not in (".c", ".h"):
             raise UsageError(f"{path}: no C file; name .c or .h files, or folders (Rust drivers are not judged)")
-    files = list(prefilter.c_files(options.paths))
-    if not files:
+    files, left_out = prefilter.c_files(options.paths, root)
+    if not files and not left_out:
         raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
-    return files
+    return files, left_out
 
 
 def holding(overlay: Mapping[str, bytes], names: Iterable[str]) -> list[str]:
@@ -173,7 +191,7 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
 
     Raises UsageError for a place that does not exist or holds nothing to trace.
     """
-    found = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
+    found = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place, re.DOTALL)
     if found is None:
         raise UsageError(f"{place}: not a place; write it as FILE:LINE or FILE:LINE:COLUMN")
     file = Path(found[1])
@@ -184,7 +202,7 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     unit = tracer.tree.unit(relative_to(str(file), root))
     if unit is None:
         raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
     fn, node, expr = match.at(unit, int(found[2]), int(found[3]) if found[3] else None, argument)
     return tracer.origin(fn, node, expr)
 
@@ -231,31 +249,68 @@ def _kernel_headers(root: Path) -> dict[str, Unit | None]:
     return {}
 
 
-def _judge(work: Work, files: tuple[str, ...], overlay: dict[str, bytes]) -> Result:
-    """Judge one module. It begins anew, so that its budgets and answers depend on nothing before it."""
-    sys.setrecursionlimit(
-        max(sys.getrecursionlimit(), 20_000)
-    )  # long else-if chains and sums nest as deep as they are long
-    tree = Tree(work.root, overlay=overlay, shared=_kernel_headers(work.root) if not overlay else None)
-    try:
-        return work.module(Tracer(tree, work.knowledge, work.budget), files)
-    except RecursionError:
-        return Result([], [Skipped(path, "nested too deeply to be judged") for path in files])
+@dataclass(frozen=True)
+class Judge:
+    """Judges one module after the other, each within `limits`; a process of its own may do so."""
 
+    work: Work
+    limits: Limits
+    overlay: dict[str, bytes] = field(default_factory=dict)
 
-def _run(work: Work, groups: list[tuple[str, ...]], jobs: int, overlay: dict[str, bytes]) -> Iterator[Result]:
-    if jobs <= 1 or len(groups) < 2:
-        yield from (_judge(work, files, overlay) for files in groups)
-        return
-    # Ctrl-C is the parent's to handle: it drops what has not begun
-    with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    def __call__(self, files: tuple[str, ...]) -> Result:
+        """What is found in a module. Where that goes wrong its files are judged one by one: one of them costs no other its findings."""
         try:
-            yield from pool.map(_judge, [work] * len(groups), groups, [overlay] * len(groups))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            return self._within(files, self.limits.seconds)
+        except (Exception, processes.OverBudget) as error:
+            if len(files) == 1:
+                return Result([], [Skipped(files[0], reason(error))])
+        left = self.limits.seconds
+        result = Result([], [])
+        for file in files:
+            started = time.process_time()
+            try:
+                if left <= 0:
+                    raise processes.OverBudget(f"its module takes more than {self.limits.seconds:g} s of CPU time")
+                alone = self._within((file,), min(left, self.limits.seconds / 4))
+            except (Exception, processes.OverBudget) as error:
+                alone = Result([], [Skipped(file, reason(error))])
+            left -= time.process_time() - started
+            result = Result([*result.findings, *alone.findings], [*result.skipped, *alone.skipped])
+        return result
+
+    def _within(self, files: tuple[str, ...], seconds: float) -> Result:
+        """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes wrong."""
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
+        with processes.limited(seconds, self.limits.megabytes):
+            shared = None if self.overlay else _kernel_headers(self.work.root)
+            tree = Tree(self.work.root, overlay=self.overlay, shared=shared)
+            return self.work.module(Tracer(tree, self.work.knowledge, self.work.budget), files)
+
+    @staticmethod
+    def lost(files: tuple[str, ...]) -> Result:
+        """What is said of a module that the process judging it did not survive."""
+        return Result([], [Skipped(path, "the process that judged it died") for path in files])
+
+
+def reason(error: BaseException) -> str:
+    """Why a file could not be judged, in one line."""
+    if os.environ.get(DEBUG):
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    match error:
+        case processes.OverBudget():
+            return f"could not be judged: {error}"
+        case RecursionError():
+            return "nested too deeply to be judged"
+        case MemoryError():
+            return "could not be judged: there is not enough memory"
+    said = " ".join(str(error).split())
+    return f"could not be judged: {type(error).__name__}: {said[:200]}; please report it"
 
 
 def _size(root: Path, files: tuple[str, ...]) -> int:
-    """How many bytes there are to read; a file that only an overlay has counts for none."""
-    return sum((root / path).stat().st_size for path in files if (root / path).is_file())
+    """How many bytes there are to read; a file that is gone meanwhile, or only in an overlay, counts for none."""
+    total = 0
+    for path in files:
+        with contextlib.suppress(OSError):
+            total += (root / path).stat().st_size
+    return total

@@ -18,7 +18,8 @@ from pathlib import Path
 _WORDS = ("dma_map_resource", "dma_unmap_resource", "dma_map_phys", "dma_unmap_phys")
 _PREFILTER = (
     "import sys; from pathlib import Path; from dmamigrate.syntax.prefilter import c_files, holding;"
-    "print(len(holding(list(c_files([Path('drivers')], ('.c',))), sys.argv[1:], 2)[0]))"
+    "files = [one for one in c_files([Path('drivers')], Path())[0] if one.endswith('.c')];"
+    "print(len(holding(files, sys.argv[1:], 2)[0]))"
 )
 _COCCI = """@@ expression d, p, s, r, a; @@
 - dma_map_resource(d, p, s, r, a)

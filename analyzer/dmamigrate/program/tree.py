@@ -12,7 +12,7 @@ from pathlib import Path
 from dmamigrate.errors import SourceError
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
-from dmamigrate.syntax.source import Source, read
+from dmamigrate.syntax.source import Source, contents, read
 from dmamigrate.syntax.unit import Unit, may_define_functions, may_define_struct
 
 # Generated register headers; nothing that an address is traced through is defined there.
@@ -87,24 +87,16 @@ class Tree:
             return None
 
     def _bytes(self, path: str) -> bytes:
-        if (
-            path not in self._data
-            and path not in self._overlay
-            and path.endswith(".h")
-            and (self.root / path).stat().st_size > _LARGEST_HEADER
-        ):
-            self._data[path] = b""
+        if path in self._overlay:
+            return self._overlay[path]
         if path not in self._data:
-            if path in self._overlay:
-                self._data[path] = self._overlay[path]
-            else:
-                try:
-                    with open(self.root / path, "rb") as file:
-                        data = file.read(_LARGEST)
-                except OSError:
-                    data = b""
-                # generated headers of nothing but #defines: large, many, and no code
-                self._data[path] = data if path.endswith(".c") or b";" in data else b""
+            try:
+                data = contents(self.root / path)[:_LARGEST]
+            except OSError:
+                data = b""
+            # generated headers of nothing but #defines: large, many, and no code
+            header = path.endswith(".h") and (len(data) > _LARGEST_HEADER or b";" not in data)
+            self._data[path] = b"" if header else data
         return self._data[path]
 
     def _folder(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:

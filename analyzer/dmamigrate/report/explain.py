@@ -61,7 +61,9 @@ def _text(title: str, text: str) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"  {visible(line)}".rstrip() for line in text.strip("\n").split("\n"))
+    return "\n".join(
+        f"  {chr(9).join(map(visible, line.split(chr(9))))}".rstrip() for line in text.strip("\n").split("\n")
+    )
 
 
 def _fails(rule: Rule) -> Iterator[str]:

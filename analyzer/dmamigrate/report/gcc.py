@@ -15,7 +15,7 @@ def render(report: Report, folder: str) -> str:
         for f in report.findings
     ]
     said += [
-        f"{here(report, one.path, folder)}{'' if line else ':1'}:1: warning: could not be judged: {one.reason} [skipped]"
+        f"{here(report, one.path, folder)}{'' if line else ':1'}:1: warning: skipped: {one.reason} [skipped]"
         for one in report.skipped
         for line in (one.path.rpartition(":")[2].isdecimal(),)
     ]

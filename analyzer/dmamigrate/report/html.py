@@ -56,7 +56,7 @@ class _Row:
 
 def _shown(value: object) -> object:
     """Text from a source or a path, safe to show; everything that the page prints passes here."""
-    return visible(value) if type(value) is str else value
+    return "\t".join(map(visible, value.split("\t"))) if type(value) is str else value
 
 
 def render(report: Report, view: View) -> str:

@@ -9,17 +9,18 @@ import os
 from dmamigrate.findings import Origin
 from dmamigrate.report import json
 from dmamigrate.report.places import MEANING
-from dmamigrate.report.visible import visible
+from dmamigrate.report.visible import encodable, shown
 
 
 def as_json(origin: Origin) -> str:
     """The origin as in the findings of `--format json`."""
-    return json_text.dumps(json.origin(origin), indent=2) + "\n"
+    return json_text.dumps(encodable(json.origin(origin)), indent=2) + "\n"
 
 
 def as_text(origin: Origin, root: str, folder: str) -> str:
     """The steps from the call back to the source, then what was concluded; paths are below `root`, written as in `folder`."""
     lines: list[str] = []
+    origin = shown(origin)
     for branch in origin.branches:
         lines += [f"{branch.kind}, {MEANING[branch.kind]}:"] if len(origin.branches) > 1 else []
         for number, step in enumerate(branch.steps):
@@ -31,4 +32,4 @@ def as_text(origin: Origin, root: str, folder: str) -> str:
     if origin.gave_up:
         lines.append(f"not followed: {origin.gave_up}")
     lines += [f"{kind} means {MEANING[kind]}" for kind in origin.kinds]
-    return "".join(f"{visible(line)}\n" for text in lines for line in text.split("\n"))
+    return "\n".join(lines) + "\n"

@@ -159,6 +159,6 @@ def _notification(one: Skipped) -> Json:
         where["region"] = {"startLine": max(1, int(line))}
     return {
         "level": "warning",
-        "message": {"text": _shown(f"{one.path}: could not be judged: {one.reason}")},
+        "message": {"text": _shown(f"{one.path}: skipped: {one.reason}")},
         "locations": [{"physicalLocation": where}],
     }

@@ -50,7 +50,7 @@ class Line:
 
 def _shown(text: str) -> str:
     """Text from a source or a path, safe to print; everything of that kind passes here."""
-    return visible(text)
+    return "\t".join(map(visible, text.split("\t")))
 
 
 def _line(*pieces: Piece | str, indent: int = 0, rows: int = 0) -> Line:
@@ -83,7 +83,7 @@ def lines(report: Report, view: View) -> Iterator[Line]:
         if found:
             yield _line()
     yield from (
-        _line((here(report, one.path, view.folder), "bold"), f": not judged: {one.reason}") for one in report.skipped
+        _line((here(report, one.path, view.folder), "bold"), f": skipped: {one.reason}") for one in report.skipped
     )
     yield from _summary(report, found, view)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from dmamigrate.findings import Edit, Rewrite
 from dmamigrate.lives.pair import Life, Site
+from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall, apply, rewrite
 from dmamigrate.rules import Template
 from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name
@@ -18,6 +19,7 @@ _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\
 _COMPARISON = re.compile(rb"LINUX_VERSION_CODE\s*(<=?|>=?)\s*KERNEL_VERSION\s*\(\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\)")
 _HAS = re.compile(rb"!?\s*defined\s*\(?\s*(?:DMA_ATTR_MMIO|HAVE_DMA_MAP_PHYS)\s*\)?")
 _FIRST = (6, 18)
+_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
 def _flags(expr: Expr) -> list[Expr]:
@@ -101,8 +103,20 @@ def _lines(data: bytes) -> list[str]:
 def diff(path: str, before: bytes, after: bytes) -> str:
     """A unified diff of one file."""
     old, new = _lines(before), _lines(after)
-    lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+    lines = difflib.unified_diff(old, new, _quoted(f"a/{path}"), _quoted(f"b/{path}"))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _quoted(name: str) -> str:
+    """A file name as git has it in a diff: in quotes, with the escapes of C, if it holds anything unusual."""
+    if re.fullmatch(r"[^\x00-\x1f\x7f-\U0010ffff\"\\]*", name):
+        return name
+    pieces = []
+    for byte in name.encode("utf-8", "surrogateescape"):
+        character = chr(byte)
+        plain = 0x20 <= byte < 0x7F and character not in '"\\'
+        pieces.append(character if plain else _ESCAPES.get(character, f"\\{byte:03o}"))
+    return f'"{"".join(pieces)}"'
 
 
 def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], orphan: Site | None) -> Rewrite:
@@ -115,6 +129,7 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
     for member in group:
         sites |= {site.key: site for site in (member.map, *member.ends)}
     edits: list[Edit] = []
+    calls: dict[str, dict[tuple[int, int], NewCall]] = {}
     for site in sites.values():
         template = by_name.get(site.call.name)
         where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
@@ -126,7 +141,11 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
             return Rewrite("withheld", f"{where}: only kernels without dma_map_phys() compile this call")
         if _DIRECTIVE.search(site.fn.source.blanked, site.call.start, site.call.end):
             return Rewrite("withheld", f"{where}: an #if stands inside this call")
-        edits += rewrite(site.fn.source, site.call, new_call(site, template))
+        if reason := check.broken(site.fn.source, site.call):
+            return Rewrite("withheld", f"{where}: this call is not whole: {reason}")
+        new = new_call(site, template)
+        calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
+        edits += rewrite(site.fn.source, site.call, new)
     if orphan is not None and (not life.ends or orphan.key[0] == life.map.key[0]):
         where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
         return Rewrite(
@@ -136,6 +155,9 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
     sources = {site.fn.source.path: site.fn.source for site in sites.values()}
     for path in sorted(sources):
         mine = tuple(edit for edit in edits if edit.path == path)
+        fns = {site.fn for site in sites.values() if site.fn.source.path == path}
+        if reason := check.unlike(sources[path], mine, calls[path], fns):
+            return Rewrite("withheld", f"{path}: {reason} when {life.map.call.name}() and its unmaps are rewritten")
         text += diff(path, sources[path].data, apply(sources[path].data, mine))
     ordered = tuple(sorted(edits, key=lambda edit: (edit.path, edit.start)))
     return Rewrite("proposed", None, ordered, text)

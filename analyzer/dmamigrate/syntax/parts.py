@@ -148,6 +148,18 @@ def expression(text: bytes, start: int) -> Expr:
     return lowering.expr(inner[0]) if inner else Expr(start, start + len(text))
 
 
+def arguments_of_call(text: bytes) -> int | None:
+    """How many arguments the call has that `text`, without comments, is; None if it is anything else, or has an error in it."""
+    plain = text.replace(b"\\\n", b"  ")
+    root = parse(b"void f(){" + dialect.plain_body(plain) + b";}")
+    statements = descend(root, "expression_statement")
+    call = statements[0].named_child(0) if len(statements) == 1 else None
+    if root.has_error or call is None or call.type != "call_expression":
+        return None
+    arguments = call.child_by_field_name("arguments")
+    return sum(child.type != "comment" for child in arguments.named_children) if arguments is not None else 0
+
+
 def fields(text: bytes) -> dict[str, CType]:
     """The members of the struct or union whose braces and contents are `text`, anonymous inner structs included.
 

@@ -5,49 +5,102 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+from dmamigrate import processes
 from dmamigrate.errors import UsageError
+from dmamigrate.syntax.source import contents
 
 _SKIPPED_FOLDERS = frozenset({".git", ".venv", "node_modules", "__pycache__"})
+_SUFFIXES = (".c", ".h")
 _CHUNK = 400
+_LARGEST = 8 << 20  # bytes of C that can be taken apart in the memory that a scan may use
 
 
-def c_files(paths: Iterable[Path], suffixes: tuple[str, ...] = (".c", ".h")) -> Iterator[str]:
-    """The C files below `paths`, each path itself if it is a file; as given, sorted folder by folder.
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file or folder that is not judged; `missed` tells that it may hold, or does hold, what was looked for."""
 
-    Raises UsageError for a path that does not exist.
+    path: str
+    reason: str
+    missed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Holds:
+    path: str
+
+
+def c_files(paths: Iterable[Path], root: Path) -> tuple[list[str], list[Unread]]:
+    """The C files below `paths`, each path itself if it is a file, and what is left out; as given, sorted folder by folder.
+
+    A link that leads out of `root` and of `paths` is left out, and so is what is no regular file. Raises UsageError for a path
+    that does not exist, or that is neither file nor folder.
     """
-    for path in paths:
-        try:
-            if path.is_file():
-                yield str(path)
-                continue
-            if path.is_dir():
-                yield from _below(str(path), suffixes)
-                continue
-        except OSError as error:
-            raise UsageError(f"{error.filename}: {error.strerror}; name what can be read") from error
-        raise UsageError(f"{path}: no such file or folder; name one that exists")
+    files: dict[str, None] = {}
+    unread: dict[str, Unread] = {}
+    held = list(paths)
+    within = tuple(os.path.realpath(path) for path in (root, *held))
+    for path in held:
+        for one in _found(path, within):
+            if isinstance(one, str):
+                files.setdefault(one)
+            else:
+                unread.setdefault(one.path, one)
+    return list(files), list(unread.values())
 
 
-def _below(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+def _found(path: Path, within: tuple[str, ...]) -> Iterator[str | Unread]:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file or folder; name one that exists") from error
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}; name what can be read") from error
+    if stat.S_ISDIR(mode):
+        yield from _below(str(path), within)
+    elif stat.S_ISREG(mode):
+        yield str(path)
+    else:
+        raise UsageError(f"{path}: is neither a file nor a folder; name one that is")
+
+
+def _below(folder: str, within: tuple[str, ...]) -> Iterator[str | Unread]:
     queue = [folder]
     while queue:
         current = queue.pop()
         folders: list[str] = []
-        files: list[str] = []
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.name.endswith(suffixes):
-                    if entry.is_file():
-                        files.append(entry.path)
-                elif entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED_FOLDERS:
-                    folders.append(entry.path)
-        yield from sorted(files)
+        files: list[str | Unread] = []
+        try:
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    if entry.name.endswith(_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
+                        files.append(_checked(entry, within))
+                    elif entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED_FOLDERS:
+                        folders.append(entry.path)
+        except OSError as error:
+            if current == folder:
+                raise UsageError(f"{folder}: {error.strerror or error}; name what can be read") from error
+            yield Unread(current, error.strerror or str(error))
+            continue
+        yield from sorted(files, key=lambda one: one if isinstance(one, str) else one.path)
         queue += sorted(folders, reverse=True)
+
+
+def _checked(entry: os.DirEntry[str], within: tuple[str, ...]) -> str | Unread:
+    """The path of a regular file, or why it is none that is to be read."""
+    try:
+        if not entry.is_symlink():
+            return entry.path if entry.is_file() else Unread(entry.path, "is no regular file", missed=False)
+        real = os.path.realpath(entry.path, strict=True)
+    except OSError as error:
+        return Unread(entry.path, error.strerror or str(error), missed=False)
+    if not any(real == one or real.startswith(f"{one.rstrip('/')}/") for one in within):
+        return Unread(entry.path, "is a link that leads out of the tree; name the file itself", missed=False)
+    return entry.path if os.path.isfile(real) else Unread(entry.path, "is no link to a regular file", missed=False)
 
 
 def stems(words: Iterable[str]) -> tuple[bytes, ...]:
@@ -60,37 +113,41 @@ def stems(words: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(stem.encode() for stem in chosen)
 
 
-def _search(files: list[str], words: tuple[str, ...]) -> list[tuple[str, str | None]]:
-    """The files that hold a word, with None, and those that could not be read, with the reason."""
-    needles = stems(words)
-    whole = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in words) + rb")\b")
-    found: list[tuple[str, str | None]] = []
-    for path in files:
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
+@dataclass(frozen=True)
+class _Search:
+    """Looks for `words` in files; a process of its own may do so."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, files: list[str]) -> list[_Holds | Unread]:
+        """The files that hold a word, and those that could not be read."""
+        needles = stems(self.words)
+        whole = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in self.words) + rb")\b")
+        found: list[_Holds | Unread] = []
+        for path in files:
             try:
-                data = os.read(descriptor, os.fstat(descriptor).st_size + 1)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            found.append((path, error.strerror or str(error)))
-            continue
-        holds = any(needle in data for needle in needles) and whole.search(data) is not None
-        if b"\0" in (data if holds else data[:4096]):
-            found.append((path, "holds NUL bytes, so it is not C source"))
-        elif holds:
-            found.append((path, None))
-    return found
+                data = contents(path)
+            except OSError as error:
+                found.append(Unread(path, error.strerror or str(error)))
+                continue
+            holds = any(needle in data for needle in needles) and whole.search(data) is not None
+            if b"\0" in (data if holds else data[:4096]):
+                found.append(Unread(path, "holds NUL bytes, so it is not C source", missed=holds))
+            elif holds and len(data) > _LARGEST:
+                found.append(Unread(path, f"is larger than {_LARGEST >> 20} MB"))
+            elif holds:
+                found.append(_Holds(path))
+        return found
+
+    @staticmethod
+    def lost(files: list[str]) -> list[_Holds | Unread]:
+        """What is said of files in which the process that read them died."""
+        return [Unread(path, "the process that read it died") for path in files]
 
 
-def holding(files: list[str], words: Iterable[str], jobs: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """The files that hold one of `words` as an identifier, and those that cannot be read with the reason; in order."""
-    wanted = tuple(sorted(set(words)))
+def holding(files: list[str], words: Iterable[str], jobs: int) -> tuple[list[str], list[Unread]]:
+    """The files that hold one of `words` as an identifier, and those that cannot be read; in order."""
+    search = _Search(tuple(sorted(set(words))))
     chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
-    if jobs > 1 and len(chunks) > 1:
-        with ProcessPoolExecutor(jobs) as pool:
-            results = list(pool.map(_search, chunks, [wanted] * len(chunks)))
-    else:
-        results = [_search(chunk, wanted) for chunk in chunks]
-    found = [item for result in results for item in result]
-    return [path for path, reason in found if reason is None], [(path, reason) for path, reason in found if reason]
+    found = [one for result in processes.each(search, chunks, jobs, search.lost) for one in result]
+    return [one.path for one in found if isinstance(one, _Holds)], [one for one in found if isinstance(one, Unread)]

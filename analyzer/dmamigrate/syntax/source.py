@@ -7,7 +7,10 @@ Every text here has the length of the original, so an offset means the same plac
 from __future__ import annotations
 
 import bisect
+import errno
+import os
 import re
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,13 +123,31 @@ class Source:
         return " ".join(self.data[start:end].decode("utf-8", "replace").replace("\\\n", " ").split())
 
 
+def contents(file: str | Path, most: int = 1 << 26) -> bytes:
+    """The bytes of a regular file.
+
+    Raises OSError for any other, which may never end or never begin, whatever stood there when it was looked for; and for one
+    of more than `most` bytes.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"is larger than {most >> 20} MB")
+        return os.read(descriptor, status.st_size + 1)
+    finally:
+        os.close(descriptor)
+
+
 def read(file: Path, path: str) -> Source:
     """Read `file`, to be called `path` in reports.
 
     Raises SourceError if it cannot be read or is binary.
     """
     try:
-        data = file.read_bytes()
+        data = contents(file)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
     if b"\0" in data:

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Work in other processes, and within limits: signals, lost children, CPU time and memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_INTERVAL = 0.05
+_MB = 1 << 20
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+
+class Interrupted(BaseException):
+    """A signal asks the program to end; `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class OverBudget(BaseException):
+    """A limit was reached; the text says which. No `except Exception` on the way keeps it."""
+
+
+def raise_on_signals() -> None:
+    """Have the signals that end a program raise Interrupted, once: what cleans up is not interrupted again."""
+
+    def interrupt(number: int, frame: object) -> None:
+        del frame
+        for other in _ENDING:
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for that
+            signal.signal(number, interrupt)
+
+
+def _resident() -> int:
+    """How many bytes of memory this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        return 0
+
+
+@contextmanager
+def limited(seconds: float, megabytes: int) -> Iterator[None]:
+    """Raise OverBudget in what takes more than `seconds` of CPU time, or adds more than `megabytes` to the memory in use.
+
+    Only the main thread can be stopped so; in any other there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    end, most = time.process_time() + seconds, _resident() + megabytes * _MB
+
+    def check(number: int, frame: object) -> None:
+        del number, frame
+        late, much = time.process_time() > end, _resident() > most
+        if late or much:
+            # once more, after a while: what is raised in a destructor is lost
+            signal.setitimer(signal.ITIMER_PROF, 1, 1)
+            raise OverBudget(
+                f"takes more than {seconds:g} s of CPU time" if late else f"needs more than {megabytes} MB of memory"
+            )
+
+    before = signal.signal(signal.SIGPROF, check)
+    signal.setitimer(signal.ITIMER_PROF, _INTERVAL, _INTERVAL)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def sensible(jobs: int, work: int) -> int:
+    """How many processes to use of `jobs` that are asked for: no more than there is work, nor than help."""
+    return max(1, min(jobs, work, max(8, 4 * (os.cpu_count() or 1))))
+
+
+def _begin() -> None:
+    """End with the parent, even if that is killed."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def each(
+    function: Callable[[Item], Done], items: Sequence[Item], jobs: int, lost: Callable[[Item], Done]
+) -> Iterator[Done]:
+    """What `function` makes of each of `items`, in order, in as many processes as are sensible.
+
+    If a process dies, what it had at hand is tried again, each in a process of its own; `lost` stands in for what kills that too.
+    """
+    jobs = sensible(jobs, len(items))
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    # a program that needs one process does not load what runs several
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    left: list[Item] = []
+    with ProcessPoolExecutor(jobs, initializer=_begin) as pool:
+        try:
+            for item, future in zip(items, _submitted(pool, function, items), strict=True):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    left.append(item)
+        except BaseException:
+            _stop(pool)
+            raise
+    for item in left:
+        with ProcessPoolExecutor(1, initializer=_begin) as pool:
+            try:
+                done = _submitted(pool, function, [item])[0].result()
+            except BrokenProcessPool:
+                done = lost(item)
+            except BaseException:
+                _stop(pool)
+                raise
+        yield done
+
+
+def _submitted(
+    pool: ProcessPoolExecutor, function: Callable[[Item], Done], items: Sequence[Item]
+) -> list[Future[Done]]:
+    """Hand out all of `items`. The processes begin here: signals are the parent's to handle, and stay blocked in them."""
+    from concurrent.futures import Future
+    from concurrent.futures.process import BrokenProcessPool
+
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        futures: list[Future[Done]] = []
+        for item in items:
+            try:
+                futures.append(pool.submit(function, item))
+            except BrokenProcessPool as error:
+                futures.append(Future())
+                futures[-1].set_exception(error)
+        return futures
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the pool's processes now, whatever they are at."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    from multiprocessing import active_children
+
+    for child in active_children():
+        child.kill()
