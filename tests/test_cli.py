@@ -39,9 +39,17 @@ class _Stream(io.TextIOWrapper):
         return self.buffer.getvalue().decode("utf-8", "replace")  # type: ignore[attr-defined]
 
 
+def run_apart(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, for what only that can show."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    command = [sys.executable, "-m", "dmamigrate", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
 def run(*words: str | Path, cwd: Path | None = None, stdin: bytes = b"", **env: str) -> Done:
     """The command line in this process, which is what makes these tests quick."""
     out, err = _Stream(), _Stream()
+    environment = dict(os.environ)
     with pytest.MonkeyPatch.context() as patched:
         for name in [name for name in os.environ if name.startswith("DMAMIGRATE_")]:
             patched.delenv(name)
@@ -54,6 +62,8 @@ def run(*words: str | Path, cwd: Path | None = None, stdin: bytes = b"", **env: 
         patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         with pytest.raises(SystemExit) as left:
             cli.main()
+    os.environ.clear()  # --debug sets a variable for the processes that it starts
+    os.environ.update(environment)
     return Done(int(left.value.code or 0), out.text(), err.text())
 
 
@@ -116,6 +126,12 @@ def test_bad_input_gets_one_line_and_status_2(words: list[str | Path], says: str
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_the_module_is_the_command() -> None:
+    done = run_apart("scan", FIXTURES / "alias/before", "-q")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("1 error")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,18 @@ def script() -> str:
     )
 
 
+def _hooks(folder: Path) -> Path:
+    """The folder that git looks for hooks in, whatever this program sets for its own calls of git."""
+    top = git.root(folder) or folder
+    try:
+        listed = git.run(top, "config", "--show-scope", "--type=path", "--get-all", "core.hooksPath").decode()
+    except UsageError:
+        listed = ""  # it is not set
+    named = [path for scope, _, path in (line.partition("\t") for line in listed.splitlines()) if scope != "command"]
+    shared = git.run(top, "rev-parse", "--git-common-dir").decode().rstrip("\n")
+    return (top / (named[-1] if named else f"{shared}/hooks")).resolve()
+
+
 def install(folder: Path) -> Path:
     """Put the hook where git looks for it, and return its path.
 
@@ -35,8 +47,7 @@ def install(folder: Path) -> Path:
     """
     if git.root(folder) is None:
         raise UsageError(f"{folder}: is not under git; run this in the tree whose commits are to be judged")
-    place = Path(git.run(folder, "rev-parse", "--git-path", "hooks/pre-commit").decode().rstrip("\n"))
-    file = (folder / place).resolve()
+    file = _hooks(folder) / "pre-commit"
     if file.exists() and _MARK.encode() not in file.read_bytes():
         raise UsageError(f"{file}: another hook is there; add the line `dmamigrate hook run || exit 1` to it")
     try:
