@@ -12,7 +12,6 @@ from dmamigrate import rules
 from dmamigrate import scan as scans
 from dmamigrate.findings import Report
 from dmamigrate.rewrite.layout import apply
-from dmamigrate.values import knowledge
 from dmamigrate.values.knowledge import Knowledge
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def known() -> Knowledge:
-    return knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    return rules.tables()
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +30,7 @@ def all_rules() -> tuple[rules.Rule, ...]:
 @pytest.fixture
 def scan_folder(known: Knowledge, all_rules: tuple[rules.Rule, ...]) -> Callable[[Path], Report]:
     def run(folder: Path) -> Report:
-        return scans.scan(scans.Options((folder,), all_rules, known, tree=folder))
+        return scans.scan(scans.Options((folder,), all_rules, known, tree=folder, target="7.3"))
 
     return run
 

@@ -163,7 +163,11 @@ def test_calls_in_macros_are_found(tmp_path: Path) -> None:
     use = "void f(struct device *d, struct pci_dev *p)\n{\n\tdma_addr_t a = map_it(d, pci_resource_start(p, 0));\n}\n"
     (tmp_path / "m.c").write_text(code + use)
     document = json.loads(run("scan", tmp_path, "--tree", tmp_path, "--format", "json").stdout)
-    assert [(one["callee"], one["function"]) for one in document["findings"]] == [("dma_map_resource", "map_it")]
+    assert [
+        (one["callee"], one["function"], one["line"])
+        for one in document["findings"]
+        if one["rule"] == "map-resource-bar"
+    ] == [("dma_map_resource", "f", 6)]
 
 
 def test_the_same_input_gives_the_same_bytes_whatever_the_jobs() -> None:

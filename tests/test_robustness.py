@@ -29,8 +29,8 @@ from dmamigrate.rewrite.layout import NewCall
 from dmamigrate.syntax import prefilter
 from dmamigrate.syntax.source import Source
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
-from dmamigrate.values.origins import Tracer
 from tests.test_cli import run, run_apart
 
 # ---- paths of patches
@@ -227,7 +227,7 @@ def test_what_goes_wrong_in_a_module_costs_no_other_its_findings(
     (tmp_path / "b/also.c").write_text(GOOD)
     judged = Work.module
 
-    def failing(self: Work, tracer: Tracer, files: tuple[str, ...]) -> Result:
+    def failing(self: Work, tracer: Engine, files: tuple[str, ...]) -> Result:
         if "b/win.c" in files:
             raise error
         return judged(self, tracer, files)
@@ -249,7 +249,7 @@ def test_a_process_that_dies_costs_its_own_module_only(
         (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
     judged = Work.module
 
-    def dying(self: Work, tracer: Tracer, files: tuple[str, ...]) -> Result:
+    def dying(self: Work, tracer: Engine, files: tuple[str, ...]) -> Result:
         if "b/win.c" in files:
             os.kill(os.getpid(), signal.SIGKILL)
         return judged(self, tracer, files)

@@ -185,6 +185,8 @@ def review(
     exit_zero: ExitZero = False,
     sources: Sources = None,
     rules: RuleFolder = None,
+    pages: Pages = None,
+    everything: Annotated[bool, typer.Option("--all", help="Report also what the change does not touch.")] = False,
     debug: Debug = False,
 ) -> None:
     """Judge a patch or commit that somebody else wrote, without touching the tree."""
@@ -199,14 +201,14 @@ def review(
     given = request.folder_of(held.value("tree", tree))
     root = (given or (found if (found / "MAINTAINERS").is_file() else git.root(found) or found)).resolve()
     asked = request.Request(
-        (root,), root, target, _split(select), _split(ignore), level, sources=tuple(sources or ()), rules=rules
+        (root,), root, target, _split(select), _split(ignore), level, pages, sources=tuple(sources or ()), rules=rules
     )
     options = request.options(asked, held, __version__)
     made = changes.change(change, root, sys.stdin.buffer.read)
     if made.applied:
         _say(f"{change}: is applied already; judged against the tree without it")
     with results.progress() as progress:
-        done = request.Outcome(judge.review(options, made.files, progress))
+        done = request.Outcome(judge.review(options, made, everything, progress))
     how = results.view(done.report, rules or held.value("rules"), (verbose, diff, quiet))
     results.show(done.report, how, str(held.value("format", fmt)), output)
     _leave(done.report, exit_zero)
@@ -414,7 +416,7 @@ def prove() -> None:
     from dmamigrate import rules as rule_files
     from dmamigrate.model import prove as proofs
 
-    done = list(proofs.prove(rule_files.load()))
+    done = list(proofs.prove(rule_files.load(), rule_files.tables().api))
     typer.echo(proofs.table(done), nl=False)
     raise typer.Exit(0 if done and all(proof.holds for proof in done) else 1)
 

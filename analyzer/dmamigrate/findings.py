@@ -72,7 +72,8 @@ class Origin:
     """Where an address comes from, with one branch for each kind.
 
     `certain` holds only when every path was followed to one and the same kind; `gave_up` says where one was not.
-    `shares` counts the paths that end in each kind.
+    `shares` counts the paths that end in each kind; `outside` says that code which is not in sight has a part of the
+    answer.
     """
 
     kinds: tuple[Kind, ...]
@@ -80,6 +81,7 @@ class Origin:
     branches: tuple[Branch, ...]
     gave_up: str | None
     shares: tuple[tuple[Kind, int], ...] = ()
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +191,9 @@ class Silenced:
 class Report:
     """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
 
-    `judged` are the changed lives, if it is a change that was judged. `unjudged` tells that something that names a mapping
-    call, or may, is among what was skipped; `silenced` is what the user does not want to see.
+    `judged` are the changed lives, if it is a change that was judged, and `older` counts by file what else is wrong in the
+    files that it touches. `unjudged` tells that something that names a mapping call, or may, is among what was skipped;
+    `silenced` is what the user does not want to see.
     """
 
     version: str
@@ -205,6 +208,7 @@ class Report:
     lines: dict[tuple[str, int], str]
     judged: tuple[Judged, ...] = ()
     unjudged: bool = False
+    older: tuple[tuple[str, int], ...] = ()
     silenced: tuple[Silenced, ...] = ()
 
 

@@ -15,9 +15,9 @@ from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Level, Progress, Report, Silenced
 from dmamigrate.model.versions import release
-from dmamigrate.program.questions import Budget
+from dmamigrate.program.queries import Budget
 from dmamigrate.rules import Rule
-from dmamigrate.values import knowledge
+from dmamigrate.values.knowledge import Knowledge
 
 # How much of the usual budget a trace may spend.
 _EFFORTS = {"low": 0.25, "normal": 1.0, "high": 4.0}
@@ -79,9 +79,9 @@ def known_rules(folder: Path | None) -> tuple[Rule, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def table(sources: tuple[Path, ...]) -> knowledge.Knowledge:
-    """What kernel interfaces mean, with the tables of the user's own."""
-    return knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *sources])
+def table(sources: tuple[Path, ...], folder: Path | None = None) -> Knowledge:
+    """What calls and kernel interfaces mean, with the tables of the user's own."""
+    return rules.tables((folder,) if folder is not None else (), sources)
 
 
 def folder_of(tree: Path | None) -> Path | None:
@@ -108,7 +108,7 @@ def options(asked: Request, held: config.Settings, version: str) -> scans.Option
     return scans.Options(
         paths=asked.paths or (Path(),),
         rules=rules.select(known, value("select", asked.select) or (), value("ignore", asked.ignore) or ()),
-        knowledge=table(value("sources", asked.sources) or ()),
+        knowledge=table(value("sources", asked.sources) or (), value("rules", asked.rules)),
         tree=folder_of(value("tree", asked.tree)),
         target=target_of(value("target", asked.target)),
         level=Level(value("level", asked.level)),

@@ -7,12 +7,15 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
+from dmamigrate import api
 from dmamigrate.errors import RuleError
 from dmamigrate.findings import Category, Kind, Level
+from dmamigrate.values import knowledge
+from dmamigrate.values.knowledge import Knowledge
 
 _Text = Annotated[str, msgspec.Meta(min_length=3)]
 
@@ -54,8 +57,10 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     # an attribute that the call must, or must not, be given, written as a constant
     has: str | None = None
     lacks: str | None = None
-    # where in the analyzer to look for what the origin of an argument alone cannot say
-    analysis: Literal["lives", "p2p", "page-api", "dma-address-stores", "review"] | None = None
+    # of a rule whose id no detector yields and no call decides: only a review finds it
+    review: bool = False
+    # the rewrite is about memory of any kind, system memory too: it adds no attribute that says otherwise
+    moves_memory: bool = False
     default: bool = True
     # report only where every path was followed to such an origin
     certain: bool = False
@@ -124,8 +129,6 @@ def read(file: Path) -> Rule:
             templates(wrong.rewrite)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
         raise RuleError(f"{file}: {error}; `dmamigrate rules` shows rules that are right") from error
-    if not data.callee and not data.analysis:
-        raise RuleError(f"{file}: names neither callee nor analysis; say which calls it is about")
     given = msgspec.structs.asdict(data) | {"explain": " ".join(data.explain.split())}
     return Rule(**given, id=file.stem, templates=pairs)
 
@@ -134,6 +137,17 @@ def folder() -> Path:
     """The rules that come with the tool: package data of a wheel, the checkout's folder in an editable install."""
     inside = Path(__file__).parent / "rules"
     return inside if inside.is_dir() else Path(__file__).parent.parent.parent / "rules"
+
+
+def tables(folders: tuple[Path, ...] = (), sources: tuple[Path, ...] = ()) -> Knowledge:
+    """What comes with the tool of calls and sources, with that of more folders and of tables on top.
+
+    Raises RuleError for a table that is not in the format.
+    """
+    roots = (folder(), *folders)
+    calls = api.load(file for root in roots for file in sorted((root / "api").glob("*.toml")))
+    origins = [file for root in roots for file in sorted((root / "sources").glob("*.toml"))]
+    return knowledge.load([*origins, *sources], calls)
 
 
 def load(where: Path | None = None) -> tuple[Rule, ...]:

@@ -14,27 +14,22 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from dmamigrate import match, processes
+from dmamigrate import place as place_of
+from dmamigrate import processes
+from dmamigrate.api import Api
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skipped
 from dmamigrate.judge import Result, Work
-from dmamigrate.lives import pair as lifecycle
-from dmamigrate.lives.detect import p2p, page_api
-from dmamigrate.program.questions import Budget
+from dmamigrate.lives.detect import stored
+from dmamigrate.lives.detect.registry import DETECTORS, WORDS
+from dmamigrate.program.queries import Budget
 from dmamigrate.program.tree import Tree
 from dmamigrate.rules import Rule
 from dmamigrate.syntax import prefilter
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
-from dmamigrate.values.origins import Tracer
 
-# What a file must name for an analysis to have anything to look at.
-_WORDS: dict[str, tuple[str, ...]] = {
-    "lives": (*lifecycle.MAPS, *lifecycle.UNMAPS),
-    "p2p": p2p.WORDS,
-    "page-api": page_api.WORDS,
-    "dma-address-stores": ("sg_dma_address", "dma_address"),
-}
 # With which environment variable tracebacks are shown; a process that judges inherits it.
 DEBUG = "DMAMIGRATE_DEBUG"
 # Nesting that is judged: long else-if chains and sums nest as deep as they are long.
@@ -107,12 +102,18 @@ def default_target(root: Path, version: str | None) -> str:
     return version if has_phys and version else "6.18"
 
 
-def words(rules: Iterable[Rule], pages: bool = False) -> tuple[str, ...]:
+def words(rules: Iterable[Rule], api: Api, pages: bool = False) -> tuple[str, ...]:
     """The identifiers without which no rule can find anything in a file."""
-    result: set[str] = {*lifecycle.PAGE_MAPS, *lifecycle.PAGE_UNMAPS} if pages else set()
-    for rule in rules:
-        result |= {*rule.callee, *_WORDS.get(rule.analysis or "", ())}
-    return tuple(sorted(result))
+    ours = None if pages else True
+    lives = {*api.named("map", ours), *api.named("unmap", ours)}
+    asked = {rule.id for rule in rules}
+    result: set[str] = {name for rule in rules for name in rule.callee}
+    for found, _ in DETECTORS:
+        if asked & {*found}:
+            result |= WORDS.get(found, lives)
+    if asked & {*stored.RULES}:
+        result |= {*stored.WORDS}
+    return tuple(sorted(result | (lives if pages else set())))
 
 
 def scan(options: Options, progress: Progress | None = None) -> Report:
@@ -122,7 +123,7 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     version = tree_version(root)
     target = options.target or default_target(root, version)
     files, left_out = _files(options, root)
-    needed = words(options.rules, options.pages)
+    needed = words(options.rules, options.knowledge.api, options.pages)
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
     found, unreadable = prefilter.holding(on_disk, needed, options.jobs)
     relative = list(dict.fromkeys(relative_to(path, root) for path in found))
@@ -198,13 +199,13 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     if not file.is_file():
         raise UsageError(f"{file}: no such file; name one that exists")
     root = (tree or find_tree((file,))).resolve()
-    tracer = Tracer(Tree(root), knowledge, budget)
+    tracer = Engine(Tree(root), knowledge, budget)
     unit = tracer.tree.unit(relative_to(str(file), root))
     if unit is None:
         raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
     sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
-    fn, node, expr = match.at(unit, int(found[2]), int(found[3]) if found[3] else None, argument)
-    return tracer.origin(fn, node, expr)
+    use = place_of.at(tracer.api, unit, (int(found[2]), int(found[3]) if found[3] else None), argument)
+    return tracer.origins.of(use)
 
 
 def relative_to(path: str, root: Path) -> str:
@@ -284,7 +285,7 @@ class Judge:
         with processes.limited(seconds, self.limits.megabytes):
             shared = None if self.overlay else _kernel_headers(self.work.root)
             tree = Tree(self.work.root, overlay=self.overlay, shared=shared)
-            return self.work.module(Tracer(tree, self.work.knowledge, self.work.budget), files)
+            return self.work.module(Engine(tree, self.work.knowledge, self.work.budget), files).result
 
     @staticmethod
     def lost(files: tuple[str, ...]) -> Result:

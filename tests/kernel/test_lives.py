@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 
 from dmamigrate import rules
-from dmamigrate.lives import pair as lifecycle
-from dmamigrate.lives.attributes import Attributes
-from dmamigrate.lives.detect import defects, exits
-from dmamigrate.lives.pair import Lives, Site
-from dmamigrate.lives.sizes import Sizes
+from dmamigrate.judge import Judged, Work
+from dmamigrate.lives.sites import Site
+from dmamigrate.program.queries import Budget
 from dmamigrate.program.tree import Tree
-from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
 pytestmark = pytest.mark.kernel
 LIVES = tomllib.loads((Path(__file__).parent / "labels/lives.toml").read_text())["life"]
 Place = tuple[str, str, str, int]
+TABLES = rules.tables()
+MAPS, UNMAPS = TABLES.api.named("map", True), TABLES.api.named("unmap", True)
+# What a rule about a path or an origin says is no defect of a life.
+OF_LIVES = {"unmap-wrong-handle", "mapping-leaked", "mapping-not-checked", "sync-on-mmio"}
 
 
 def place(site: Site) -> Place:
@@ -34,7 +35,7 @@ def place(site: Site) -> Place:
 
 def labelled(version: str) -> list[dict[str, Any]]:
     """The lives of one tree that begin with a map call that returns an address."""
-    return [life for life in LIVES if version in life["trees"] and life["callee"] in lifecycle.MAPS]
+    return [life for life in LIVES if version in life["trees"] and life["callee"] in MAPS]
 
 
 def _at(label: dict[str, Any]) -> Place:
@@ -42,26 +43,15 @@ def _at(label: dict[str, Any]) -> Place:
 
 
 @cache
-def judged(root: Path, version: str) -> list[tuple[Lives, list[defects.Defect]]]:
-    """The lives and defects of every module that has a labelled life."""
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+def judged(root: Path, version: str) -> list[Judged]:
+    """Every module that has a labelled life, judged."""
+    work = Work(root, rules.load(), TABLES, Budget(), version)
     result = []
     for module in sorted({Tree(root).module(life["path"]) for life in labelled(version)}):
         tree = Tree(root)
-        tracer = Tracer(tree, known)
-        near = {path for name in (*lifecycle.MAPS, *lifecycle.UNMAPS) for path in tree.search(name, module)}
+        near = {path for name in (*MAPS, *UNMAPS) for path in tree.search(name, module)}
         paths = sorted(near | {life["path"] for life in labelled(version) if tree.module(life["path"]) == module})
-        pairs = lifecycle.lives(tree, tracer, paths)
-        attributes = Attributes(tracer)
-        found = [
-            *defects.wrong_handles(pairs),
-            *defects.mismatches(pairs, attributes, Sizes(tracer)),
-            *defects.unchecked(pairs),
-        ]
-        found += [*defects.leaked(pairs, tree, tracer.types), *defects.synced(pairs, attributes)]
-        result.append(
-            (pairs, [*found, *exits.along(tracer, pairs), *exits.probes(tracer, pairs), *exits.twice(tracer, pairs)])
-        )
+        result.append(work.module(Engine(tree, TABLES), tuple(paths)))
     return result
 
 
@@ -71,14 +61,12 @@ def test_unmaps_belong_to_the_maps_that_a_reader_paired(
 ) -> None:
     lives = {
         place(life.map): {place(end) for end in life.ends}
-        for pairs, _ in judged(kernel(version), version)
-        for life in pairs.lives
+        for one in judged(kernel(version), version)
+        for life in one.module.pairs.lives
     }
     wanted = {
         _at(life): {
-            _at(u)
-            for u in life["unmaps"]
-            if version in u.get("trees", life["trees"]) and u["callee"] in lifecycle.UNMAPS
+            _at(u) for u in life["unmaps"] if version in u.get("trees", life["trees"]) and u["callee"] in UNMAPS
         }
         for life in labelled(version)
     }
@@ -94,6 +82,11 @@ def test_every_defect_that_is_reported_is_one(kernel: Callable[[str], Path], ver
         for defect in life.get("defects", [])
         if version in defect.get("trees", life["trees"])
     }
-    reported = {(one.rule, place(one.site)) for _, several in judged(kernel(version), version) for one in several}
+    reported = {
+        (one.rule, place(one.site))
+        for module in judged(kernel(version), version)
+        for one in module.defects
+        if one.rule in OF_LIVES or (one.rule.startswith("unmap-") and one.rule != "unmap-orphan")
+    }
     assert reported - real == set()
     assert len(reported) >= found

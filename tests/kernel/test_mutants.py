@@ -19,8 +19,7 @@ from dmamigrate import rules
 from dmamigrate import scan as scans
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.unit import Unit
-from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 from tests.kernel.trees import tree as kernel_tree
 
 pytestmark = pytest.mark.kernel
@@ -68,7 +67,7 @@ def mutated(unit: Unit, label: dict[str, Any]) -> bytes:
 
 def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple[str, Place]]:
     """What is reported on the files that know of map types: the rule and the call; only those that see the file `seen_by`."""
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    known = rules.tables()
     options = scans.Options((root,), rules.load(), known, tree=root)
     tree = Tree(root, overlay)
     result: set[tuple[str, Place]] = set()
@@ -76,7 +75,7 @@ def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple
     for group in scans.modules(tree, FILES):
         if alone and seen_by not in group:
             continue
-        tracer = Tracer(Tree(root, overlay), known, options.budget)
+        tracer = Engine(Tree(root, overlay), known, options.budget)
         for finding in scans.work(options, root, VERSION).module(tracer, group).findings:
             unit = tracer.tree.unit(finding.span.path)
             fn = unit.function_at(finding.span.start) if unit is not None else None

@@ -18,12 +18,10 @@ import pytest
 
 from dmamigrate import rules
 from dmamigrate.findings import Kind, Origin
-from dmamigrate.match import at
 from dmamigrate.program.tree import Tree
-from dmamigrate.syntax.expr import Expr
+from dmamigrate.syntax.expr import Assign, Expr, Member, walk
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 from tests.kernel.trees import tree
 
 pytestmark = pytest.mark.kernel
@@ -45,14 +43,20 @@ def other_calls(name: str = "other-calls.toml") -> list[tuple[str, Label]]:
 def _place(tree: Tree, label: Label) -> tuple[Function, int, Expr]:
     unit = tree.unit(label["path"])
     assert unit is not None, label["path"]
-    if "line" in label:
-        return at(unit, label["line"], None, None if label["callee"] == "=" else label["arg"])
-    calls = [
-        (fn, index, call)
-        for fn in unit.functions(label["function"])
-        for index, call in fn.calls
-        if call.name == label["callee"]
-    ]
+    fns = unit.functions(label["function"])
+    if label["callee"] == "=":
+        stores = [
+            (fn, index, expr.parts[1])
+            for fn in fns
+            for index, node in enumerate(fn.nodes)
+            for expr in (walk(node.expr) if node.expr is not None else ())
+            if isinstance(expr, Assign) and isinstance(expr.parts[0], Member) and expr.parts[0].field.endswith("_addr")
+        ]
+        return min(stores, key=lambda one: abs(one[0].source.line(one[2].start) - label["line"]))
+    calls = [(fn, index, call) for fn in fns for index, call in fn.calls if call.name == label["callee"]]
+    if "line" in label:  # which moves from one stable release to the next
+        fn, index, call = min(calls, key=lambda one: abs(one[0].source.line(one[2].start) - label["line"]))
+        return fn, index, call.args[label["arg"]]
     fn, index, call = calls[label["index"]]
     return fn, index, call.args[1]
 
@@ -72,10 +76,10 @@ def judge(origin: Origin, label: Label) -> str:
 
 def compare(labels: list[tuple[str, Label]], kernel: Callable[[str], Path]) -> list[tuple[str, str, Label, Origin]]:
     """Each label with its tree, the judgement and the tool's answer."""
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    known = rules.tables()
     result = []
     for version in sorted({version for version, _ in labels}):
-        tracer = Tracer(Tree(kernel(version)), known)
+        tracer = Engine(Tree(kernel(version)), known)
         for label in (label for of, label in labels if of == version):
             origin = tracer.origin(*_place(tracer.tree, label))
             result.append((judge(origin, label), version, label, origin))

@@ -21,8 +21,7 @@ from dmamigrate import scan as scans
 from dmamigrate.patch import build, produce, series
 from dmamigrate.program.tree import Tree
 from dmamigrate.rewrite.propose import diff
-from dmamigrate.values import knowledge
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 from tests.conftest import ROOT
 from tests.test_patch import DRIVER
 
@@ -34,7 +33,7 @@ FOLDERS = ("drivers", "sound")
 @pytest.fixture(scope="module")
 def made(kernel: Callable[[str], Path]) -> tuple[Path, produce.Made, list[tuple[str, bytes]]]:
     root = kernel(VERSION)
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    known = rules.tables()
     options = scans.Options(tuple(root / folder for folder in FOLDERS), rules.load(), known, tree=root, jobs=2)
     report = scans.scan(options)
     wishes = produce.Wishes(rules.folder(), recipients=False)
@@ -72,12 +71,12 @@ def test_applies_and_reverts_without_a_trace(
 def test_a_second_scan_proposes_nothing(made: tuple[Path, produce.Made, list[tuple[str, bytes]]]) -> None:
     root, changes, _ = made
     overlay = {file.path: file.after for one in changes.changes for file in one.files}
-    known = knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    known = rules.tables()
     options = scans.Options((root,), rules.load(), known, tree=root)
     work = scans.work(options, root, VERSION)
     left = []
     for group in scans.modules(Tree(root), sorted(overlay)):
-        tracer = Tracer(Tree(root, overlay), known, options.budget)
+        tracer = Engine(Tree(root, overlay), known, options.budget)
         left += [f for f in work.module(tracer, group).findings if f.rewrite.status == "proposed"]
     assert [(f.rule, f.span.path, f.span.line) for f in left] == []
 

@@ -1,64 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The life of a mapping: which checks, syncs and unmaps act on the address that a map call returned."""
+"""The life of a mapping: which checks, syncs and unmaps act on the address that a map call returned.
+
+Every call that is handed an address is asked which map calls made that address (values/origins.py keeps the maker of a
+DMA address). A call is claimed by the maps that its address may come from; `shared` are those whose address may also come
+from elsewhere, and `orphans` the unmaps that no map was found for. IOVA ranges have no handle: what links, unlinks and
+destroys belongs together by the state that it is handed (values/holders.py).
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from dmamigrate.findings import Origin, Skipped, Span
-from dmamigrate.lives.api import DMA_CALLS, DmaCall
+from dmamigrate.findings import Origin, Skipped
+from dmamigrate.lives.sites import Site, in_file, used
 from dmamigrate.program.reach import reaching
-from dmamigrate.program.tree import Tree
-from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, path_of, strip, walk
+from dmamigrate.syntax.expr import Assign, Expr, Index, Member, Name, path_of, strip, walk
 from dmamigrate.syntax.functions import Function
-from dmamigrate.syntax.source import Source
-from dmamigrate.syntax.unit import Unit
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
+from dmamigrate.values.holders import Places
 
-# The family that the migration is about; a driver's checks and syncs matter only beside one of these.
-MAPS = ("dma_map_resource", "dma_map_phys", "dma_iova_link")
-UNMAPS = ("dma_unmap_resource", "dma_unmap_phys", "dma_iova_unlink", "dma_iova_destroy")
-OTHERS = tuple(name for name, api in DMA_CALLS.items() if api.role in ("check", "sync"))
-# Ordinary memory: judged only if asked for, but an unmap of theirs may be given what another family mapped.
-PAGE_MAPS = tuple(name for name, api in DMA_CALLS.items() if api.role == "map" and api.family in ("page", "single"))
-PAGE_UNMAPS = tuple(name for name, api in DMA_CALLS.items() if api.role == "unmap" and api.family in ("page", "single"))
-
-
-@dataclass(frozen=True)
-class Site:
-    """A call of the DMA API in its function."""
-
-    fn: Function
-    node: int
-    call: Call
-    api: DmaCall
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """The file and the byte offset of the call."""
-        return self.fn.source.path, self.call.start
-
-    def argument(self, role: str) -> Expr | None:
-        """The argument in this role, None if the call has no such argument."""
-        position = self.api.position(role)
-        return self.call.args[position] if 0 <= position < len(self.call.args) else None
-
-    def text(self, role: str) -> str:
-        """The source text of the argument in this role."""
-        argument = self.argument(role)
-        return self.fn.source.text(argument.start, argument.end) if argument is not None else ""
+Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Life:
-    """One map call and what acts on its address; `mistaken` are unmaps that are given the address that was mapped instead."""
+    """One map call and what acts on its address."""
 
     map: Site
     unmaps: tuple[Site, ...]
     checks: tuple[Site, ...]
     syncs: tuple[Site, ...]
+    # unmaps that are given the address that was mapped instead of the one that the map returned
     mistaken: tuple[Site, ...] = ()
     # unmaps of another family that are given this mapping's address, and no other
     foreign: tuple[Site, ...] = ()
@@ -67,6 +40,11 @@ class Life:
     def ends(self) -> tuple[Site, ...]:
         """Every call that is meant to end this mapping."""
         return (*self.unmaps, *self.mistaken, *self.foreign)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The map and every call that is meant to end it."""
+        return (self.map, *self.ends)
 
 
 @dataclass(frozen=True)
@@ -77,129 +55,125 @@ class Lives:
     orphans: tuple[tuple[Site, Origin], ...]
     skipped: tuple[Skipped, ...]
     # the calls whose handle may also be one that no map of these made
-    shared: frozenset[tuple[str, int]] = frozenset()
+    shared: frozenset[Key] = frozenset()
+
+    def reaching(self, site: Site) -> tuple[Life, ...]:
+        """The lives that a call may act on."""
+        return tuple(life for life in self.lives if any(one.key == site.key for one in (*life.ends, *life.syncs)))
 
 
-def span(source: Source, start: int, end: int) -> Span:
-    """The place from byte `start` to byte `end`, exclusive."""
-    return Span(source.path, start, end, source.line(start), source.column(start), source.line(end), source.column(end))
+@dataclass(frozen=True)
+class _Collected:
+    """The calls of one module, by what they do."""
+
+    maps: dict[Key, Site]
+    ends: tuple[Site, ...]
+    # checks and syncs, and unmaps of ordinary memory that may be given what another family mapped
+    others: tuple[Site, ...]
+    foreign: tuple[Site, ...]
+    skipped: tuple[Skipped, ...]
 
 
-def sites_in(unit: Unit, names: Iterable[str]) -> tuple[list[Site], list[Skipped]]:
-    """The calls of `names` in real code of one file, and the places that look like one but could not be parsed."""
-    pattern = re.compile(rb"\b(" + b"|".join(name.encode() for name in names) + rb")\s*\(")
-    found: dict[int, Site] = {}
-    skipped: list[Skipped] = []
-    source = unit.source
-    for match in pattern.finditer(source.blanked):
-        name = match.group(1).decode()
-        at = match.start()
-        item = unit.item_at(at)
-        if item is not None and item.kind == "function" and at < item.body:
-            continue  # the definition itself
-        fn = unit.function_at(at)
-        if fn is not None and fn.macro and fn.name == name:
-            continue
-        if fn is None:
-            if not _declares(source.blanked, at):
-                skipped.append(_not_analysable(source, at, name))
-            continue
-        if fn.name in DMA_CALLS:
-            continue  # the API's own functions, or a driver's stand-ins for kernels that lack one
-        sites = [(i, c) for i, c in fn.calls if c.name == name and c.parts[0].start == at]
-        if sites:
-            found[at] = Site(fn, sites[0][0], sites[0][1], DMA_CALLS[name])
-        elif not _declares(source.blanked, at):
-            skipped.append(_not_analysable(source, at, name))
-    return [found[at] for at in sorted(found)], skipped
-
-
-def _declares(text: bytes, at: int) -> bool:
-    """Whether a type stands before the name at `at`, as in a prototype."""
-    before = text[max(0, at - 200) : at]
-    line = before.rpartition(b"\n")[2]
-    return re.search(rb"(?:\bextern\b|\bstatic\b|\b\w+_t\b|\bvoid\b|\bint\b)[\w\s*]*\Z", line) is not None or (
-        not line.strip() and re.search(rb"(?:dma_addr_t|void)\s*\Z", before) is not None
-    )
-
-
-def _not_analysable(source: Source, at: int, name: str) -> Skipped:
-    return Skipped(f"{source.path}:{source.line(at)}", f"{name}() stands where no call could be parsed")
-
-
-def lives(tree: Tree, tracer: Tracer, paths: Collection[str], pages: bool = False) -> Lives:
+def lives(engine: Engine, paths: Collection[str], pages: bool = False) -> Lives:
     """Pair the maps and unmaps of the files `paths`, which are those of one module; with `pages`, ordinary memory's too."""
-    maps: dict[tuple[str, int], Site] = {}
-    ends: list[Site] = []
-    skipped: list[Skipped] = []
-    others: list[Site] = []
-    paged: list[Site] = []
-    names = (*MAPS, *UNMAPS, *(PAGE_MAPS if pages else ()))
-    for path in paths:
-        unit = tree.unit(path)
-        if unit is None:
-            continue
-        here, missed = sites_in(unit, names)
-        skipped += missed
-        maps |= {site.key: site for site in here if site.api.role == "map"}
-        ends += [site for site in here if site.api.role == "unmap"]
-        others += sites_in(unit, OTHERS)[0]
-        paged += sites_in(unit, PAGE_UNMAPS)[0]
-    acts: dict[tuple[str, int], list[Site]] = {key: [] for key in maps}
-    shared: set[tuple[str, int]] = set()
+    held = _collected(engine, paths, pages)
+    acts: dict[Key, list[Site]] = {key: [] for key in held.maps}
+    shared: set[Key] = set()
     orphans: list[tuple[Site, Origin]] = []
-    kept = {_last_name(site) for site in maps.values()} - {""}
-    if not pages:
-        paged += _paged_elsewhere(tree, frozenset(paths), kept)
-    # without a map of ours nothing can be told of what else the module checks, syncs or unmaps
-    for site in (*ends, *((*others, *paged) if maps else ())):
+    for site in (*held.ends, *((*held.others, *held.foreign) if held.maps else ())):
         handle = site.argument("addr")
-        if handle is None or (site in paged and not pages and not _names(handle) & kept):
+        if handle is None:
             continue
-        origin, makers = tracer.sites(site.fn, site.node, handle)
+        origin, makers = engine.origins.makers(site.use(handle))
         known = [key for key in makers if key in acts]
-        if len(known) < len(makers) or not makers or origin.gave_up is not None:
+        unsure = len(known) < len(makers) or not makers or origin.gave_up is not None
+        if unsure:
             shared.add(site.key)
-        if site in paged and not pages and (site.key in shared or any(fits(maps[key], site) for key in known)):
+        if site in held.foreign:
+            # ordinary memory's own business, unless it is surely another family's mapping that is ended
+            if not unsure and not any(_fits(engine, held.maps[key], site) for key in known):
+                for key in known:
+                    acts[key].append(site)
             continue
         for key in known:
             acts[key].append(site)
         # what another interface mapped, skb_frag_dma_map() say, is for the page API's unmaps to end
-        if not known and site.api.role == "unmap" and not (makers and site in paged):
+        paged = site.api.family not in engine.api.migrating
+        if not known and site.api.role == "unmap" and not (makers and paged):
             orphans.append((site, origin))
-    for key, linked in _by_state(tracer, maps.values(), ends).items():
+    for key, linked in _by_state(engine, held.maps.values(), held.ends).items():
         acts[key] += linked
-    by_mistake = {site.key: _mapped_instead(site, maps) for site, _ in orphans}
+    return _paired(engine, held, acts, orphans, frozenset(shared))
+
+
+def _paired(
+    engine: Engine,
+    held: _Collected,
+    acts: dict[Key, list[Site]],
+    orphans: list[tuple[Site, Origin]],
+    shared: frozenset[Key],
+) -> Lives:
+    by_mistake = {site.key: _mapped_instead(site, held.maps) for site, _ in orphans}
     result = []
-    for key, site in sorted(maps.items()):
+    for key, site in sorted(held.maps.items()):
         unmaps = [s for s in acts[key] if s.api.role == "unmap"]
         result.append(
             Life(
                 site,
-                tuple(s for s in unmaps if fits(site, s)),
+                tuple(s for s in unmaps if _fits(engine, site, s)),
                 tuple(s for s in acts[key] if s.api.role == "check"),
                 tuple(s for s in acts[key] if s.api.role == "sync"),
-                tuple(s for s, _ in orphans if by_mistake.get(s.key) == key),
-                tuple(s for s in unmaps if not fits(site, s)),
+                tuple(s for s, _ in orphans if by_mistake[s.key] == key),
+                tuple(s for s in unmaps if not _fits(engine, site, s)),
             )
         )
-    return Lives(
-        tuple(result), tuple(o for o in orphans if by_mistake[o[0].key] is None), tuple(skipped), frozenset(shared)
-    )
+    left = tuple(o for o in orphans if by_mistake[o[0].key] is None)
+    return Lives(tuple(result), left, held.skipped, shared)
 
 
-def _paged_elsewhere(tree: Tree, paths: frozenset[str], kept: set[str]) -> list[Site]:
+def _fits(engine: Engine, mapped: Site, unmapped: Site) -> bool:
+    return engine.api.fits(mapped.api, unmapped.api)
+
+
+def _collected(engine: Engine, paths: Collection[str], pages: bool) -> _Collected:
+    api = engine.api
+    ours = None if pages else True
+    names = (*api.named("map", ours), *api.named("unmap", ours))
+    acting = (*api.named("check"), *api.named("sync"))
+    maps: dict[Key, Site] = {}
+    ends: list[Site] = []
+    others: list[Site] = []
+    foreign: list[Site] = []
+    skipped: list[Skipped] = []
+    for path in sorted(paths):
+        unit = engine.tree.unit(path)
+        if unit is None:
+            continue
+        found, missed = in_file(unit, api, names)
+        skipped += missed
+        here = [site for one in found for site in used(engine, one)]
+        maps |= {site.key: site for site in here if site.api.role == "map"}
+        ends += [site for site in here if site.api.role == "unmap"]
+        others += [site for one in in_file(unit, api, acting)[0] for site in used(engine, one)]
+        if not pages:
+            foreign += in_file(unit, api, api.named("unmap", False))[0]
+    kept = {_last_name(site) for site in maps.values()} - {""}
+    if not pages:
+        foreign += _elsewhere(engine, frozenset(paths), kept)
+        foreign = [s for s in foreign if (handle := s.argument("addr")) is not None and _names(handle) & kept]
+    return _Collected(maps, tuple(ends), tuple(others), tuple(foreign), tuple(skipped))
+
+
+def _elsewhere(engine: Engine, paths: frozenset[str], kept: set[str]) -> list[Site]:
     """The page API's unmaps in other files of the module that name what a mapping is kept in."""
+    tree, names = engine.tree, engine.api.named("unmap", False)
     folder = tree.module(min(paths)) if paths else ""
     if not kept or not tree.is_driver_folder(folder):
         return []
     near = {path for name in kept for path in tree.search(name, folder)} - paths
-    units = [
-        unit
-        for path in sorted(near & {path for name in PAGE_UNMAPS for path in tree.search(name, folder)})
-        if (unit := tree.unit(path))
-    ]
-    return [site for unit in units for site in sites_in(unit, PAGE_UNMAPS)[0]]
+    near &= {path for name in names for path in tree.search(name, folder)}
+    units = [unit for path in sorted(near) if (unit := tree.unit(path))]
+    return [site for unit in units for site in in_file(unit, engine.api, names)[0]]
 
 
 def _names(expr: Expr) -> set[str]:
@@ -207,89 +181,59 @@ def _names(expr: Expr) -> set[str]:
     return {e.field if isinstance(e, Member) else e.text for e in walk(expr) if isinstance(e, Member | Name)}
 
 
+def kept_in(site: Site) -> Expr | None:
+    """The place that the map's address is first put into, None if it is put nowhere at once."""
+    fn, node, call = site.user
+    expr = fn.nodes[node].expr
+    for part in walk(expr) if expr is not None else ():
+        if isinstance(part, Assign) and any(inner is call for inner in walk(part.parts[1])):
+            return strip(part.parts[0])
+    return None
+
+
 def _last_name(site: Site) -> str:
     """The name under which the map's address is first kept, "" if it is kept nowhere."""
-    expr = site.fn.nodes[site.node].expr
-    for part in walk(expr) if expr is not None else ():
-        if isinstance(part, Assign) and any(inner is site.call for inner in walk(part.parts[1])):
-            target = strip(part.parts[0])
-            while isinstance(target, Index):
-                target = strip(target.parts[0])
-            return target.field if isinstance(target, Member) else target.text if isinstance(target, Name) else ""
-    return ""
+    target = kept_in(site)
+    while isinstance(target, Index):
+        target = strip(target.parts[0])
+    return target.field if isinstance(target, Member) else target.text if isinstance(target, Name) else ""
 
 
-# Families whose unmaps undo one another's maps if the attributes agree, kernel/dma/mapping.c.
-_ALIKE = (frozenset({"resource", "phys"}), frozenset({"page", "single"}), frozenset({"iova"}))
+def _by_state(engine: Engine, maps: Iterable[Site], ends: Iterable[Site]) -> dict[Key, list[Site]]:
+    """What unlinks or destroys an IOVA range, by the link whose state it shares."""
 
+    def state(site: Site) -> Places:
+        argument = site.argument("state")
+        return engine.holders.of(site.use(argument)) if argument is not None else frozenset()
 
-def fits(mapped: Site, unmapped: Site) -> bool:
-    """Whether the unmap is of the map's family."""
-    return any({mapped.api.family, unmapped.api.family} <= family for family in _ALIKE)
-
-
-def _by_state(tracer: Tracer, maps: Iterable[Site], ends: Iterable[Site]) -> dict[tuple[str, int], list[Site]]:
-    """What unlinks or destroys an IOVA range, by the link whose struct dma_iova_state it shares."""
-    links = [(site, _state(tracer, site)) for site in maps if site.api.family == "iova"]
-    found: dict[tuple[str, int], list[Site]] = {site.key: [] for site, _ in links}
-    for end in ends:
-        state = _state(tracer, end) if end.api.family == "iova" and links else None
+    links = [(site, places) for site in maps if (places := state(site))]
+    found: dict[Key, list[Site]] = {site.key: [] for site, _ in links}
+    for end in ends if links else ():
+        places = state(end)
         for site, other in links:
-            if state is not None and state & other:
+            if places & other:
                 found[site.key].append(end)
     return found
 
 
-def _state(tracer: Tracer, site: Site) -> frozenset[tuple[str, str]]:
-    """The members, as struct and field, or the locals, as function and variable, that a call's IOVA state may be."""
-    argument = site.argument("state")
-    return frozenset(_places(tracer, site.fn, site.node, argument, 4)) if argument is not None else frozenset()
-
-
-def _places(tracer: Tracer, fn: Function, node: int, expr: Expr, levels: int) -> Iterator[tuple[str, str]]:
-    expr = strip(expr)
-    if isinstance(expr, Unary) and expr.op == "&":
-        expr = strip(expr.parts[0])
-    unit = tracer.tree.unit(fn.source.path)
-    while isinstance(expr, Index):
-        expr = strip(expr.parts[0])
-    if isinstance(expr, Member) and unit is not None:
-        found = tracer.types.member(expr, fn, unit)
-        yield (found[0], expr.field) if found is not None else ("", expr.field)
-    elif isinstance(expr, Name) and expr.variable >= 0:
-        variable = fn.variables[expr.variable]
-        yield f"{fn.source.path}:{fn.start}", f"#{expr.variable}"
-        seen = reaching(fn, node, expr)
-        for definition in seen.definitions if levels else ():
-            if definition.value is not None:
-                yield from _places(tracer, fn, definition.node, definition.value, levels - 1)
-        if seen.entry and variable.position >= 0 and levels:
-            for caller in tracer.stores.callers(fn)[0][:20]:
-                if variable.position < len(caller.call.args):
-                    yield from _places(tracer, caller.fn, caller.node, caller.call.args[variable.position], levels - 1)
-
-
-def _mapped_instead(site: Site, maps: dict[tuple[str, int], Site]) -> tuple[str, int] | None:
+def _mapped_instead(site: Site, maps: dict[Key, Site]) -> Key | None:
     """The map in the same function whose physical address, not whose handle, the unmap is given."""
     handle = site.argument("addr")
     for key, mapped in maps.items():
         phys = mapped.argument("phys")
         if handle is None or phys is None or mapped.fn is not site.fn or path_of(handle) is None:
             continue
-        if path_of(handle) == path_of(phys) and _same_value(site, handle, mapped, phys):
-            return key
+        if path_of(handle) == path_of(phys):
+            here, there = _set_at(site.fn, site.node, handle), _set_at(site.fn, mapped.node, phys)
+            if here and here <= there:
+                return key
     return None
 
 
-def _same_value(first: Site, one: Expr, second: Site, other: Expr) -> bool:
-    here, there = _set_at(first, one), _set_at(second, other)
-    return bool(here) and here <= there
-
-
-def _set_at(site: Site, place: Expr) -> set[tuple[int, int]]:
+def _set_at(fn: Function, node: int, place: Expr) -> set[tuple[int, int]]:
     """Where `place` may have been set: assigned, or filled in by a call that was handed its address."""
     return {
         (found.node, found.at.start)
-        for found in reaching(site.fn, site.node, place).definitions
+        for found in reaching(fn, node, place).definitions
         if found.call is None or (path_of(found.call.args[found.argument]) or "").startswith("&")
     }

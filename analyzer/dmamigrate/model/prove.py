@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dmamigrate.api import Api
 from dmamigrate.findings import Kind
-from dmamigrate.model.refine import LifeCalls, compare, life_after, memory_of, verify
+from dmamigrate.model.dma_api import MAPS, UNMAPS
+from dmamigrate.model.refine import UNPAIRED, Comparison, LifeCalls, after_template, compare, memory_of, unpaired
 from dmamigrate.model.states import relevant
 from dmamigrate.model.versions import KNOWN, release
-from dmamigrate.rules import Rule, templates
+from dmamigrate.rules import Rule, Template, templates
 
 TARGETS = tuple(version for version in KNOWN if release(version) >= (6, 18))
-_UNMAP = {"dma_map_resource": "dma_unmap_resource", "dma_map_phys": "dma_unmap_phys"}
+_GIVEN = (frozenset[str](), frozenset({"DMA_ATTR_SKIP_CPU_SYNC"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,36 +32,91 @@ class Proof:
     note: str
 
 
-def prove(rules: tuple[Rule, ...]) -> Iterator[Proof]:
-    """Every claim that the rules make."""
+def prove(rules: tuple[Rule, ...], api: Api) -> Iterator[Proof]:
+    """Every claim that the rules make, of the calls that the model has."""
     for rule in rules:
-        for origin in rule.origins if rule.templates else ():
-            for version in TARGETS:
-                yield _proved(rule, origin, version)
-        for number, wrong in enumerate(rule.refuted):
-            yield _refuted(rule, number, wrong.origin, wrong.name, wrong.because)
+        for callee in rule.callee if rule.templates else ():
+            pairs = _lives(callee, rule.templates, api)
+            for origin in rule.origins if pairs else ():
+                for version in TARGETS:
+                    yield _proved(rule, callee, pairs, (origin, version))
+        for wrong in rule.refuted:
+            yield _refuted(rule, wrong.name, (templates(wrong.rewrite), wrong.origin, wrong.because), api)
 
 
-def _proved(rule: Rule, origin: Kind, version: str) -> Proof:
-    total = equal = refined = 0
-    for attrs in ("0", "DMA_ATTR_SKIP_CPU_SYNC"):
-        verdict = verify(rule.templates, (origin,), rule.callee[0], attrs, attrs, "", version)
-        total, equal, refined = total + verdict.states, equal + verdict.equal, refined + verdict.refined
-        if verdict.status != "proved":
-            note = f"{verdict.reason}; {verdict.counterexample}"
-            return Proof(rule.id, f"proved for {origin}", version, False, total, equal, refined, note)
-    return Proof(rule.id, f"proved for {origin}", version, True, total, equal, refined, "")
+def _lives(callee: str, made: tuple[Template, ...], api: Api) -> list[tuple[LifeCalls, LifeCalls]]:
+    """The lives that begin with a call, before and after, with every unmap that the rewrite has and every usual set.
+
+    Attributes that only one end gives are tried too: an unmap may skip the cache work that its map did.
+    """
+    mapped = api.calls[callee]
+    unmaps = [t.before for t in made if t.before in api.calls and api.calls[t.before].role == "unmap"]
+    ends = [name for name in unmaps if api.fits(mapped, api.calls[name])]
+    if mapped.model not in MAPS:
+        return []
+    return [
+        (_calls(callee, end, (held, taken), (api, ())), _calls(callee, end, (held, taken), (api, made)))
+        for end in ends
+        if api.calls[end].model in UNMAPS
+        for held in _GIVEN
+        for taken in _GIVEN
+    ]
 
 
-def _refuted(rule: Rule, number: int, origin: Kind, name: str, because: str) -> Proof:
-    wrong = templates(rule.refuted[number].rewrite)
-    before = wrong[0].before
-    old = LifeCalls(before, frozenset(), _UNMAP.get(before), frozenset())
+def _calls(
+    mapped: str,
+    unmapped: str | None,
+    given: tuple[frozenset[str], frozenset[str]],
+    by: tuple[Api, tuple[Template, ...]],
+) -> LifeCalls:
+    """A life by the names of its calls, as the templates leave it."""
+    api, made = by
+
+    def modelled(name: str) -> str:
+        return api.calls[name].model if name in api.calls else name
+
+    name, attrs = after_template(made, mapped, given[0])
+    if unmapped is None:
+        return LifeCalls(modelled(name), attrs, None, frozenset())
+    end, end_attrs = after_template(made, unmapped, given[1])
+    return LifeCalls(modelled(name), attrs, modelled(end), end_attrs)
+
+
+def _proved(rule: Rule, callee: str, pairs: list[tuple[LifeCalls, LifeCalls]], at: tuple[Kind, str]) -> Proof:
+    origin, version = at
+    states = relevant(memory_of((origin,)))
+    results: list[Comparison] = [compare(old, new, states, version) for old, new in pairs]
+    claim = f"{callee}(): proved for {origin}"
+    total, equal = sum(r.states for r in results), sum(r.equal for r in results)
+    refined = sum(r.refined for r in results)
+    bad = next((r for r in results if r.worse), None)
+    if bad is None:
+        return Proof(rule.id, claim, version, True, total, equal, refined, "")
+    if origin is Kind.UNKNOWN and all(one.state.memory.startswith("ram") for one in bad.worse):
+        return Proof(
+            rule.id, f"{callee}(): not proved for {origin}, it may be RAM", version, True, total, equal, refined, ""
+        )
+    return Proof(
+        rule.id, claim, version, False, total, equal, refined, f"{bad.worse[0].what}: {bad.worse[0].describe()}"
+    )
+
+
+def _refuted(rule: Rule, name: str, wrong: tuple[tuple[Template, ...], Kind, str], api: Api) -> Proof:
+    made, origin, because = wrong
+    before = made[0].before
+    ends = [t.before for t in rule.templates if t.before in api.calls and api.calls[t.before].role == "unmap"]
+    end = next((one for one in ends if api.fits(api.calls[before], api.calls[one])), None)
+    given = (frozenset[str](), frozenset[str]())
     version = TARGETS[-1]
-    result = compare(old, life_after(wrong, old), relevant(memory_of((origin,))), version)
-    holds = any(because in reason for reason in result.reasons)
+    states = relevant(memory_of((origin,)))
+    old, new = _calls(before, end, given, (api, ())), _calls(before, end, given, (api, made))
+    result = compare(old, new, states, version)
+    reasons = [one.what for one in result.worse] + ([UNPAIRED] if unpaired(new) and not unpaired(old) else [])
+    holds = any(because in reason for reason in reasons)
     note = (
-        result.counterexample or "" if holds else f"expected '{because}', got {', '.join(result.reasons) or 'a proof'}"
+        "; ".join(one.describe() for one in result.worse[:1])
+        if holds
+        else f"expected '{because}', got {', '.join(reasons) or 'a proof'}"
     )
     return Proof(rule.id, f"refuted: {name}", version, holds, result.states, result.equal, result.refined, note)
 

@@ -1,40 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Before against after, in every state that the origin allows: proved, refuted with the plainest counterexample, unknown."""
+"""Refinement: is a life after a change what it was before, or better, in every state that its memory allows.
+
+A life is a map and the unmap of what it returned. It is *better* where the old one broke a safety property and the new one
+breaks fewer, and else does the same. That a mapping fails which worked before is better only if the old one would have
+bounced device memory or done cache maintenance on it; what KMSAN is told never counts for that.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import combinations
 
 from dmamigrate.errors import ModelError
-from dmamigrate.findings import Kind, Verdict
+from dmamigrate.findings import Kind
 from dmamigrate.model.dma_api import MAPS, UNMAPS, run_map, run_unmap
 from dmamigrate.model.machine import ERROR, Outcome
-from dmamigrate.model.states import (
-    DEVICE_MEMORY,
-    DIRECTIONS,
-    MEMORY_OF,
-    MMIO,
-    READ_ATTRS,
-    SKIP_CPU_SYNC,
-    WITHOUT_PAGE,
-    State,
-    relevant,
-)
-from dmamigrate.model.versions import release
+from dmamigrate.model.states import DEVICE_MEMORY, MEMORY, MEMORY_OF, READ_ATTRS, SKIP_CPU_SYNC, WITHOUT_PAGE, State
 from dmamigrate.rules import Template
 
 
 @dataclass(frozen=True, slots=True)
 class LifeCalls:
-    """A life as calls: map and unmap by name (None without an unmap), and the attributes of each."""
+    """A life as calls: map and unmap by the model's names (None without an unmap), and the attributes of each.
+
+    `astray` says that the unmap is given the physical address instead of the one that the map returned.
+    """
 
     map: str
     map_attrs: frozenset[str]
     unmap: str | None
     unmap_attrs: frozenset[str]
+    astray: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +41,17 @@ class LifeOutcome:
 
     map: Outcome
     unmap: Outcome | None
+    # the address that the unmap was given is not the one that was mapped
+    astray: bool = False
 
     def describe(self) -> str:
         """The outcome in words."""
         unmap = f"; unmap: {self.unmap.describe()}" if self.unmap is not None else ""
-        return f"{self.map.describe()}{unmap}"
+        return f"{self.map.describe()}{unmap}{' of another address' if self.astray else ''}"
 
 
 def run(life: LifeCalls, state: State, version: str) -> LifeOutcome:
-    """Map, check, and unmap what was mapped."""
+    """Map, check, and unmap what was mapped. Raises ModelError for a call that the model does not have."""
     # no call can tell kinds of memory without a page apart
     return _run(life, replace(state, memory="mmio") if state.memory in WITHOUT_PAGE - {"mmio"} else state, version)
 
@@ -61,7 +61,9 @@ def _run(life: LifeCalls, state: State, version: str) -> LifeOutcome:
     mapped = run_map(life.map, state, version, life.map_attrs)
     if life.unmap is None or mapped.address in (ERROR, None):
         return LifeOutcome(mapped, None)
-    return LifeOutcome(mapped, run_unmap(life.unmap, state, version, mapped.address, life.unmap_attrs))
+    address = "P" if life.astray else mapped.address
+    unmapped = run_unmap(life.unmap, state, version, address, life.unmap_attrs)
+    return LifeOutcome(mapped, unmapped, address != mapped.address)
 
 
 # ---- properties: each answers whether a life breaks it; of the state they see only memory and coherence
@@ -106,10 +108,15 @@ def _cache_missing_on_memory(state: State, life: LifeOutcome) -> bool:
     return not any(effect.startswith("cache for device") for effect in life.map.effects)
 
 
+def _foreign_address(state: State, life: LifeOutcome) -> bool:
+    del state
+    return life.astray
+
+
 def _unmap_incomplete(state: State, life: LifeOutcome) -> bool:
     """Whether the unmap leaves behind what the map did, or does cache maintenance that the map did not."""
     del state
-    if life.unmap is None:
+    if life.unmap is None or life.astray:
         return False
     done, undone = life.map.effects, life.unmap.effects
     if any(e.startswith("iommu_map") for e in done) != ("iommu_unmap" in undone):
@@ -125,25 +132,59 @@ def _unmap_incomplete(state: State, life: LifeOutcome) -> bool:
 
 Property = Callable[[State, LifeOutcome], bool]
 
+# What a life can do wrong, in the words of a report, the worst first.
+MISSING_CACHE = "data is lost: memory that is not coherent is mapped without cache maintenance"
+FOREIGN = "another address than the mapped one is unmapped, and the mapping stays"
+BOUNCED = "device memory is copied through a bounce buffer, which the CPU cannot"
+CACHED = "the CPU's caches are maintained over device memory"
+CACHEABLE = "an IOMMU maps device memory as cacheable"
+ENCRYPTED = "the address of device memory gets an encryption bit"
+INCOMPLETE = "the unmap does not undo what the map did"
+UNPAIRED = "the unmap is not rewritten with its map"
+FAILS = "a mapping that worked fails"
+REFUSED = "the mapping is refused because a page exists"
+DIFFERS = "the outcome differs"
+LOOKED_AT = "KMSAN looks at the contents of device memory, or of a page that is not there"
+
 PROPERTIES: tuple[tuple[str, Property], ...] = (
-    ("no CPU cache maintenance on MMIO", _cache_on_mmio),
-    ("no bounce of MMIO", _bounce_of_mmio),
-    ("IOMMU_MMIO and never IOMMU_CACHE for MMIO", _cacheable_iommu),
-    ("no look at the contents of MMIO, or of a page that is not there", _touches_missing_page),
-    ("no encryption bit in the address of MMIO", _encrypted_mmio),
-    ("no refusal because a page exists", _refused_for_its_page),
-    ("cache maintenance for memory that is not coherent", _cache_missing_on_memory),
-    ("unmap undoes exactly what map did", _unmap_incomplete),
+    (MISSING_CACHE, _cache_missing_on_memory),
+    (FOREIGN, _foreign_address),
+    (BOUNCED, _bounce_of_mmio),
+    (CACHED, _cache_on_mmio),
+    (CACHEABLE, _cacheable_iommu),
+    (ENCRYPTED, _encrypted_mmio),
+    (INCOMPLETE, _unmap_incomplete),
+    (REFUSED, _refused_for_its_page),
+    (LOOKED_AT, _touches_missing_page),
 )
+_SEVERITY = (
+    MISSING_CACHE,
+    FOREIGN,
+    BOUNCED,
+    CACHED,
+    CACHEABLE,
+    ENCRYPTED,
+    INCOMPLETE,
+    UNPAIRED,
+    FAILS,
+    REFUSED,
+    DIFFERS,
+)
+# A mapping that did this to device memory was no use, so that failing is better.
+_WORSE_THAN_FAILING = frozenset({BOUNCED, CACHED})
 
 FAMILY = {name: name.removeprefix("dma_").removeprefix("un").removeprefix("map_") for name in (*MAPS, *UNMAPS)} | {
     "dma_iova_link": "iova", "dma_iova_unlink": "iova", "dma_iova_destroy": "iova",
 }  # fmt: skip
-UNPAIRED = "the unmap is not rewritten with its map"
+
+
+def severity(what: str) -> int:
+    """How bad a broken property is, 0 the worst; KMSAN's reports come last."""
+    return _SEVERITY.index(what) if what in _SEVERITY else len(_SEVERITY)
 
 
 def broken(state: State, life: LifeOutcome, skip: bool = False) -> frozenset[str]:
-    """The names of the properties that a life breaks; with `skip`, its own DMA_ATTR_SKIP_CPU_SYNC asked for no cache work."""
+    """The properties that a life breaks; with `skip`, its own DMA_ATTR_SKIP_CPU_SYNC asked for no cache work."""
     return _broken(state.memory, state.coherent, life, skip)
 
 
@@ -151,31 +192,49 @@ def broken(state: State, life: LifeOutcome, skip: bool = False) -> frozenset[str
 def _broken(memory: str, coherent: bool, life: LifeOutcome, skip: bool) -> frozenset[str]:
     state = State(memory=memory, coherent=coherent)
     names = {name for name, breaks in PROPERTIES if breaks(state, life)}
-    return frozenset(names - {"cache maintenance for memory that is not coherent"} if skip else names)
+    return frozenset(names - {MISSING_CACHE} if skip else names)
+
+
+@dataclass(frozen=True, slots=True)
+class Worse:
+    """One way in which a new life is worse, and the plainest state that shows it."""
+
+    what: str
+    state: State
+    before: LifeOutcome
+    after: LifeOutcome
+
+    def describe(self) -> str:
+        """State and outcomes in words."""
+        return f"{self.state.describe()}: before: {self.before.describe()}; after: {self.after.describe()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """How two lives compare over many states.
 
-    `reasons` are all the ways in which the new one is worse; `unsafe` the properties that it breaks on device memory,
-    whether or not the old one did.
+    `refined` are those in which the new one is better, `fails` those among them in which a mapping fails that worked
+    before; `worse` are all the ways in which it is worse, the worst first; `unsafe` the properties that it breaks on
+    device memory, whether or not the old one did.
     """
 
     states: int
     equal: int
     refined: int
-    reasons: tuple[str, ...]
-    counterexample: str | None
+    fails: int
+    worse: tuple[Worse, ...]
     unsafe: frozenset[str] = frozenset()
+
+
+def unpaired(life: LifeCalls) -> bool:
+    """Whether a map is ended by an unmap of another family."""
+    return life.unmap is not None and FAMILY.get(life.map) != FAMILY.get(life.unmap)
 
 
 def compare(old: LifeCalls, new: LifeCalls, states: Iterable[State], version: str) -> Comparison:
     """Run both lives in every state. Raises ModelError if there is no state: that proves nothing."""
-    if old.unmap is not None and new.unmap is not None and FAMILY[new.map] != FAMILY[new.unmap]:
-        return Comparison(1, 0, 0, (UNPAIRED,), f"{new.map}() is ended by {new.unmap}()")
-    total = equal = refined = 0
-    reasons: dict[str, str] = {}
+    total = equal = refined = fails = 0
+    worse: dict[str, Worse] = {}
     unsafe: set[str] = set()
     skip = SKIP_CPU_SYNC in old.map_attrs
     for state in states:
@@ -188,106 +247,52 @@ def compare(old: LifeCalls, new: LifeCalls, states: Iterable[State], version: st
             equal += 1
             continue
         was = broken(state, before, skip)
-        if now < was:
+        failing = after.map.address == ERROR and before.map.address != ERROR
+        reasons = _worse(was, now, failing)
+        if not reasons:
             refined += 1
-            continue
-        worse = sorted(now - was) or ["map fails" if after.map.address == ERROR else "the outcome differs"]
-        for reason in worse:
-            reasons.setdefault(
-                reason, f"in {version}: {state.describe()}: before: {before.describe()}; after: {after.describe()}"
-            )
+            fails += failing
+        for reason in reasons:
+            worse.setdefault(reason, Worse(reason, state, before, after))
     if total == 0:
         raise ModelError("no state was asked about, which proves nothing; name an origin that the model knows")
-    return Comparison(total, equal, refined, tuple(reasons), next(iter(reasons.values()), None), frozenset(unsafe))
+    ordered = tuple(sorted(worse.values(), key=lambda one: severity(one.what)))
+    return Comparison(total, equal, refined, fails, ordered, frozenset(unsafe))
 
 
-def life_after(templates: tuple[Template, ...], old: LifeCalls) -> LifeCalls:
-    """The life that the templates make of `old`; a call without a template stays as it is."""
-    by_name = {template.before: template for template in templates}
+def _worse(was: frozenset[str], now: frozenset[str], failing: bool) -> list[str]:
+    """Why a life that differs is not better; empty if it is."""
+    gained = sorted(now - was, key=severity)
+    if gained:
+        return gained
+    if failing:
+        return [] if was & _WORSE_THAN_FAILING else [FAILS]
+    return [] if now < was else [DIFFERS]
 
-    def changed(name: str, attrs: frozenset[str]) -> tuple[str, frozenset[str]]:
-        template = by_name.get(name)
-        if template is None:
-            return name, attrs
-        wanted = template.after_arguments[-1]
-        return template.after, attrs | {word.strip() for word in wanted.split("|")[1:]}
 
-    new_map, map_attrs = changed(old.map, old.map_attrs)
-    if old.unmap is None:
-        return LifeCalls(new_map, map_attrs, None, frozenset())
-    new_unmap, unmap_attrs = changed(old.unmap, old.unmap_attrs)
-    return LifeCalls(new_map, map_attrs, new_unmap, unmap_attrs)
+def after_template(templates: tuple[Template, ...], name: str, attrs: frozenset[str]) -> tuple[str, frozenset[str]]:
+    """The call and the attributes that the templates make of a call; one without a template stays as it is."""
+    template = next((one for one in templates if one.before == name), None)
+    if template is None:
+        return name, attrs
+    words = [word.strip() for word in template.after_arguments[-1].split("|")]
+    kept = attrs if words[0] == "attrs" else frozenset()
+    return template.after, kept | {word for word in words if word not in ("attrs", "0")}
 
 
 def memory_of(kinds: Iterable[Kind]) -> tuple[str, ...]:
-    """The memory classes that an address of these origins may be."""
+    """The memory classes that an address of these origins may be; of an unknown origin all."""
+    held = tuple(kinds)
+    if Kind.UNKNOWN in held:
+        return MEMORY
     found: list[str] = []
-    for kind in kinds:
+    for kind in held:
         found += [memory for memory in MEMORY_OF.get(kind, ()) if memory not in found]
     return tuple(found)
 
 
-def attribute_sets(text: str) -> tuple[frozenset[str], ...]:
-    """The attribute sets that an argument may hold: what is written, or every set that can matter where it is computed."""
-    words = re.findall(r"\w+", text)
-    if (
-        re.fullmatch(r"[\w\s|()]*", text)
-        and "||" not in text
-        and all(word.startswith("DMA_ATTR_") or word == "0" for word in words)
-    ):
-        return (frozenset(word for word in words if word in READ_ATTRS),)
-    return tuple(frozenset(extra) for extra in ((), (SKIP_CPU_SYNC,), (MMIO,), (SKIP_CPU_SYNC, MMIO)))
-
-
-def directions(text: str) -> tuple[str, ...]:
-    """The direction that is written, or all of them where it is a variable."""
-    return (text,) if text in DIRECTIONS else DIRECTIONS
-
-
-_UNMAP_OF = {"dma_map_resource": "dma_unmap_resource", "dma_map_phys": "dma_unmap_phys"}
-
-
-@lru_cache(maxsize=512)
-def verify(
-    templates: tuple[Template, ...],
-    kinds: tuple[Kind, ...],
-    call: str,
-    attrs: str,
-    at_unmap: str | None,
-    direction: str,
-    target: str,
-) -> Verdict:
-    """The verdict on a rewrite: `call` with these attributes and direction, as text, on memory of these kinds.
-
-    `at_unmap` are the unmap's attributes as text, None without an unmap. A variable may hold any set that the model reads;
-    the same text means the same set.
-    """
-    memory = memory_of(kinds)
-    if not memory:
-        return Verdict("unknown", reason=f"the model has no memory for {', '.join(kinds)}")
-    if release(target) < (6, 18):
-        return Verdict("unknown", reason=f"{target} has no dma_map_phys()")
-    states = relevant(memory, directions(direction))
-    total = equal = refined = 0
-    pairs = [
-        (held, end)
-        for held in attribute_sets(attrs)
-        for end in ((held,) if at_unmap in (attrs, None) else attribute_sets(at_unmap or ""))
-    ]
-    for held, end in pairs:
-        old = LifeCalls(call, held, _UNMAP_OF.get(call) if at_unmap is not None else None, end)
-        result = compare(old, life_after(templates, old), states, target)
-        total, equal, refined = total + result.states, equal + result.equal, refined + result.refined
-        if result.reasons:
-            return Verdict("refuted", 1, total, equal, refined, result.counterexample, result.reasons[0])
-        if result.unsafe and MMIO not in held:
-            return Verdict(
-                "unknown",
-                1,
-                total,
-                equal,
-                refined,
-                None,
-                f"equal, but {', '.join(sorted(result.unsafe))} does not hold",
-            )
-    return Verdict("proved", 1, total, equal, refined)
+def every_set() -> tuple[frozenset[str], ...]:
+    """Every set of the attributes that the streaming paths read, the empty one first."""
+    return tuple(
+        frozenset(chosen) for count in range(len(READ_ATTRS) + 1) for chosen in combinations(READ_ATTRS, count)
+    )

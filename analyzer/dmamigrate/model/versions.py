@@ -10,6 +10,7 @@ from dmamigrate.errors import UsageError
 # Where behaviour changed. 6.1, 6.12, 7.2 and 7.3 were read; 6.18, 6.19 and 7.0 are inferred from 7.2 and the merge of the
 # dma_map_phys() series.
 KNOWN = ("6.1", "6.12", "6.18", "6.19", "7.0", "7.2", "7.3")
+_READ = frozenset({"6.1", "6.12", "7.2", "7.3"})
 
 
 @cache
@@ -26,3 +27,13 @@ def behaviour(version: str) -> str:
     """The newest known version that is not newer than `version`, the oldest for anything older."""
     wanted = release(version)
     return max((v for v in KNOWN if release(v) <= wanted), key=release, default=KNOWN[0])
+
+
+def standing(version: str) -> str:
+    """What a proof for `version` stands on if that is not the version's own source, "" if it is."""
+    known = behaviour(version)
+    if release(version) > release(KNOWN[-1]):
+        return f"{version} is newer than any kernel that the model was held against; judged as {KNOWN[-1]}"
+    if known not in _READ:
+        return f"the model of {version} is inferred from later kernels, it was not held against that one's source"
+    return ""

@@ -6,25 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dmamigrate.lives.api import DMA_CALLS
-from dmamigrate.paths.constants import Constants
-from dmamigrate.paths.maptype import asked, carried, page_is, tests_page
 from dmamigrate.paths.places import Frame, behind, below, enter, live_after
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
-from dmamigrate.paths.values import (
-    MAP_TYPES,
-    NEGATIVE,
-    NONZERO,
-    UNKNOWN,
-    ZERO,
-    Flags,
-    MapType,
-    Same,
-    Value,
-    constant,
-)
-from dmamigrate.program.tree import Tree
-from dmamigrate.program.types import Types
+from dmamigrate.paths.values import NEGATIVE, NONZERO, UNKNOWN, ZERO, Choice, Flags, Same, Value, constant
+from dmamigrate.paths.words import Words
 from dmamigrate.syntax.expr import (
     Assign,
     Binary,
@@ -41,33 +26,35 @@ from dmamigrate.syntax.expr import (
     strip,
 )
 from dmamigrate.syntax.functions import Edge, Function, Node
+from dmamigrate.values.engine import Engine
 
 _EXIT = 1
 _TRANSPARENT = frozenset({"likely", "unlikely", "WARN_ON", "WARN_ON_ONCE", "READ_ONCE", "BUG_ON"})
 _ZEROING = re.compile(r"(?:devm_)?k[vc]?zalloc\w*|(?:devm_)?k[v]?calloc\w*|vzalloc\w*")
-_EXITS = 24  # ways out of one callee that are told apart
-
 
 Outcomes = list[tuple[State, Value]]
 
 
 class Explorer:
-    """Walks the paths of one function for one client, at most `limit` steps in all."""
+    """Walks the paths of one function for one client, within the engine's budget."""
 
-    def __init__(self, tree: Tree, client: Client, limit: int = 6000, depth: int = 8) -> None:
-        self._tree = tree
+    def __init__(self, engine: Engine, client: Client, steps: int = 0) -> None:
+        """`steps` bounds this exploration if the budget is too much for it."""
+        self._tree = engine.tree
         self._client = client
-        self._constants = Constants(tree)
-        self._types = Types(tree)
-        self._limit = limit
-        self._depth = depth
+        self._words = Words(engine, client)
+        self._known = engine.api.calls
+        self._bits = engine.api.attributes
+        self._budget = engine.budget
+        self._limit = steps or engine.budget.steps
         self._steps = 0
+        self._cut = False
         self._matters: dict[Function, bool] = {}
 
     @property
     def complete(self) -> bool:
         """Whether every path was walked to its end."""
-        return self._steps < self._limit
+        return self._steps <= self._limit and not self._cut
 
     def reaches(self, fn: Function, words: re.Pattern[bytes], levels: int = 4) -> bool:
         """Whether `fn`, or what it calls, `levels` deep, holds one of `words`."""
@@ -159,35 +146,27 @@ class Explorer:
     ) -> list[State]:
         """The states in which `subject` is one of `cases`, or (`truth` false) none of them: one for each map type."""
         place = value.place if isinstance(value, Same) else frame.place(subject)
-        names = frozenset(case.text for case in map(strip, cases) if isinstance(case, Name))
         held = (state.get(place) if place is not None else None) or value
-        if names and names <= MAP_TYPES and (place is not None or isinstance(held, MapType)):
-            kind = held if isinstance(held, MapType) else self._unasked(frame, subject)
-            left = kind.only(names if truth else MAP_TYPES - names)
-            return (
-                [self._typed(frame, subject, place, left, name, state) for name in sorted(left.may)]
-                if left is not None
-                else []
-            )
+        chosen = [self._words.of(frame.fn, case) for case in cases]
+        choices = [one for one in chosen if isinstance(one, Choice)]
+        if choices and len(choices) == len(chosen) and (place is not None or isinstance(held, Choice)):
+            kind = held if isinstance(held, Choice) else self._client.unasked(frame, subject, choices[0])
+            names = frozenset(name for one in choices for name in one.may)
+            left = kind.only(names if truth else kind.all - names)
+            return [self._typed(frame, subject, place, left, name, state) for name in sorted(left.may)] if left else []
         if isinstance(held, Flags) and held.exact and len(held.on) <= 1:
-            same = [self._constants.of(frame, case) == held for case in cases]
-            if any(same) is not truth and all(self._constants.of(frame, case) is not None for case in cases):
+            same = [self._words.of(frame.fn, case) == held for case in cases]
+            if any(same) is not truth and all(self._words.of(frame.fn, case) is not None for case in cases):
                 return []
         return [state]
 
-    def _unasked(self, frame: Frame, expr: Expr) -> MapType:
-        """A map type that this code only reads."""
-        unit, member = self._tree.unit(frame.fn.source.path), strip(expr)
-        owner = self._types.member(member, frame.fn, unit) if isinstance(member, Member) and unit is not None else None
-        return MapType(MAP_TYPES, False, kept=owner is not None and owner[0] == "pci_p2pdma_map_state")
-
     @staticmethod
-    def _typed(frame: Frame, subject: Expr, place: str | None, kind: MapType, name: str, state: State) -> State:
-        """The state in which the map type is `name`."""
+    def _typed(frame: Frame, subject: Expr, place: str | None, kind: Choice, name: str, state: State) -> State:
+        """The state in which the choice is `name`."""
         one = kind.only(frozenset({name}))
         assert one is not None, "the name is one of those that are possible"
         refined = state.refine(place, one) if place is not None else state
-        return State(refined.env, Trail(frame.fn, subject, f"the map type is {name}", refined.trail))
+        return State(refined.env, Trail(frame.fn, subject, f"{kind.what} is {name}", refined.trail))
 
     # conditions
 
@@ -208,11 +187,11 @@ class Explorer:
                 for after, value in self._value(frame, index, expr.parts[0], state):
                     negative = (
                         value.negative
-                        if isinstance(value, Flags) and self._constants.of(frame, expr.parts[1]) == ZERO
+                        if isinstance(value, Flags) and self._words.of(frame.fn, expr.parts[1]) == ZERO
                         else None
                     )
                     below_zero = truth is (expr.op == "<")
-                    if negative is None and below_zero and self._constants.of(frame, expr.parts[1]) == ZERO:
+                    if negative is None and below_zero and self._words.of(frame.fn, expr.parts[1]) == ZERO:
                         place = tested(frame, strip(expr.parts[0]), value)
                         result.append(after.refine(place, NEGATIVE) if place is not None else after)
                     elif negative is None or negative is below_zero:
@@ -222,18 +201,15 @@ class Explorer:
                 return self._masked(frame, index, expr, truth, state)
             case Call() if expr.name in _TRANSPARENT and expr.args:
                 return self._assume(frame, index, expr.args[0], truth, state)
-            case Call() if tests_page(expr):
-                page = page_is(frame, expr, truth, state)
-                return [page] if page is not None else []
             case Call() if expr.name in self._client.splits:
                 allowed = self._client.assumed(frame, expr, truth, state)
                 return [allowed] if allowed is not None else []
         found = []
         for after, value in self._value(frame, index, expr, state):
             known = worth(after, value)
-            if isinstance(known, Flags) and known.truth is not None and known.truth is not truth:
+            if isinstance(known, Flags) and (held := known.truth(self._bits)) is not None and held is not truth:
                 continue
-            place = None if isinstance(known, MapType) else tested(frame, expr, value)
+            place = None if isinstance(known, Choice) else tested(frame, expr, value)
             word = known if isinstance(known, Flags) else UNKNOWN
             told = Flags(word.on, word.off, word.exact, True) if truth else ZERO
             found.append(after.refine(place, told) if place is not None else after)
@@ -241,25 +217,25 @@ class Explorer:
 
     def _compared(self, frame: Frame, index: int, expr: Expr, equal: bool, state: State) -> list[State]:
         left, right = strip(expr.parts[0]), strip(expr.parts[1])
-        constant_side = self._constants.of(frame, right)
+        constant_side = self._words.of(frame.fn, right)
         if constant_side is None:
             left, right = right, left
-            constant_side = self._constants.of(frame, right)
+            constant_side = self._words.of(frame.fn, right)
         if constant_side is None:
             return [s for s, _ in self._value(frame, index, expr.parts[0], state)]
-        if isinstance(constant_side, MapType):
+        if isinstance(constant_side, Choice):
             result = []
             for after, value in self._value(frame, index, left, state):
                 place = value.place if isinstance(value, Same) else frame.place(left)
                 held = after.get(place) if place is not None else value
-                kind = held if isinstance(held, MapType) else self._unasked(frame, left)
-                one = kind.only(constant_side.may if equal else MAP_TYPES - constant_side.may)
+                kind = held if isinstance(held, Choice) else self._client.unasked(frame, left, constant_side)
+                one = kind.only(constant_side.may if equal else kind.all - constant_side.may)
                 if one is not None:
                     result.append(after.refine(place, one) if place is not None else after)
             return result
         if constant_side == ZERO:
             return self._assume(frame, index, left, not equal, state)
-        if isinstance(left, Binary) and left.op == "&" and constant_side == self._constants.of(frame, left.parts[1]):
+        if isinstance(left, Binary) and left.op == "&" and constant_side == self._words.of(frame.fn, left.parts[1]):
             return self._masked(frame, index, left, equal, state)
         result = []
         for after, value in self._value(frame, index, left, state):
@@ -268,15 +244,15 @@ class Explorer:
                 if (known == constant_side) is equal:
                     result.append(after)
                 continue
-            place = tested(frame, left, value) if equal and not isinstance(known, MapType) else None
+            place = tested(frame, left, value) if equal and not isinstance(known, Choice) else None
             result.append(after.refine(place, constant_side) if place is not None else after)
         return result
 
     def _masked(self, frame: Frame, index: int, expr: Expr, truth: bool, state: State) -> list[State]:
-        mask = self._constants.of(frame, expr.parts[1])
+        mask = self._words.of(frame.fn, expr.parts[1])
         place_expr = strip(expr.parts[0])
         if mask is None:
-            mask, place_expr = self._constants.of(frame, expr.parts[0]), strip(expr.parts[1])
+            mask, place_expr = self._words.of(frame.fn, expr.parts[0]), strip(expr.parts[1])
         result = []
         for after, value in self._value(frame, index, place_expr, state):
             known = worth(after, value)
@@ -284,15 +260,14 @@ class Explorer:
                 result.append(after)
                 continue
             got = known.within(mask.on)
-            if got.truth is not None and got.truth is not truth and mask.on:
+            if mask.on and (decided := got.truth(self._bits)) is not None and decided is not truth:
                 continue
             if got.exact and bool(got.on) is not truth:
                 continue
             place = tested(frame, place_expr, value)
             # one of several flags is set: which one is not told
             told = known if truth and len(mask.on) != 1 else known.told(mask.on, truth)
-            kind = self._client.carriers.get(min(mask.on, default="")) if len(mask.on) == 1 else None
-            typed = carried(kind, truth, after) if kind is not None else after
+            typed = self._client.told(min(mask.on), truth, after) if len(mask.on) == 1 else after
             if typed is not None:
                 result.append(typed.refine(place, told) if place is not None else typed)
         return result
@@ -301,7 +276,7 @@ class Explorer:
 
     def _value(self, frame: Frame, index: int, expr: Expr, state: State) -> Outcomes:
         expr = strip(expr)
-        known = self._constants.of(frame, expr)
+        known = self._words.of(frame.fn, expr)
         if known is not None:
             return [(state, known)]
         match expr:
@@ -365,12 +340,10 @@ class Explorer:
         if place.startswith("&"):
             return [(state, NONZERO)]
         held = state.get(place)
-        if isinstance(held, MapType):
+        if isinstance(held, Choice):
             return [(state, Same(state.home(place)))]
         if held is not None:
             return [(state, held)]
-        if isinstance(expr, Member) and (possible := self._client.field(frame, expr)):
-            return [(state.refine(place, value), value) for value in possible]
         # a place of which nothing is known yet: a test of a copy tells of the original too
         return [(state, Same(place))] if frame.fn.variables or not frame.fn.macro else [(state, UNKNOWN)]
 
@@ -385,8 +358,6 @@ class Explorer:
         place = frame.place(target)
         result: Outcomes = []
         for before, given in self._value(frame, index, source, state):
-            if expr.op == "=":
-                self._client.evaluated(frame, expr.parts[1], before, given)
             value = given if expr.op == "=" or place is None else self._updated(frame, expr, before, place, given)
             if isinstance(value, Same) and value.place == place:
                 value = UNKNOWN
@@ -398,8 +369,8 @@ class Explorer:
         """`place` becomes `value`, and what it holds or points to is what the source text says."""
         state = state.put(place, value)
         source = strip(expr.parts[1])
-        if isinstance(value, MapType):
-            state = State(state.env, Trail(frame.fn, expr, "the map type is set", state.trail))
+        if isinstance(value, Choice):
+            state = State(state.env, Trail(frame.fn, expr, f"{value.what} is set", state.trail))
         if isinstance(source, Call) and _ZEROING.fullmatch(source.name):
             state = state.refine(f"{place}->", ZERO)
         literal = source.parts[0] if isinstance(source, Cast) else source
@@ -413,7 +384,7 @@ class Explorer:
             return held.union(value)
         if expr.op == "&=":
             inner = strip(expr.parts[1])
-            mask = self._constants.of(frame, inner.parts[0]) if isinstance(inner, Unary) and inner.op == "~" else None
+            mask = self._words.of(frame.fn, inner.parts[0]) if isinstance(inner, Unary) and inner.op == "~" else None
             if isinstance(mask, Flags):
                 return held.without(mask.on)
             if isinstance(value, Flags) and value.exact:
@@ -429,8 +400,6 @@ class Explorer:
                     state = self._literal(frame, index, inner, f"{place}.{name}", state)
                     continue
                 outcomes = self._value(frame, index, part, state)
-                for after, value in outcomes:
-                    self._client.evaluated(frame, part, after, value)
                 state = outcomes[0][0].refine(f"{place}.{name}", outcomes[0][1] if len(outcomes) == 1 else UNKNOWN)
         return state
 
@@ -440,7 +409,7 @@ class Explorer:
         name = call.name
         if name in _TRANSPARENT and call.args:
             return self._value(frame, index, call.args[0], state)
-        if tests_page(call) or name in self._client.splits:
+        if name in self._client.splits:
             return self._decided(frame, index, call, state)
         branches: list[tuple[State, tuple[Value, ...]]] = [(state, ())]
         for argument in call.args:
@@ -449,7 +418,7 @@ class Explorer:
             ]
         result: Outcomes = []
         for after, values in branches:
-            answers = asked(frame, call, after)
+            answers = self._client.answers(frame, call, after)
             if answers:
                 result += answers
                 continue
@@ -458,13 +427,18 @@ class Explorer:
 
     def _into(self, frame: Frame, index: int, call: Call, state: State, values: tuple[Value, ...]) -> Outcomes:
         unit = self._tree.unit(frame.fn.source.path)
-        if not call.name or unit is None or frame.depth >= self._depth or call.name in DMA_CALLS:
-            return [(handed_out(frame, call, state), UNKNOWN)]
-        targets = self._tree.functions(call.name, unit, self._client.words)
-        targets = tuple(one for one in targets if self._matter(one) and not frame.enters(one))[:2]
+        untouched: Outcomes = [(handed_out(frame, call, state), UNKNOWN)]
+        if not call.name or unit is None or call.name in self._known:
+            return untouched
+        found = self._tree.functions(call.name, unit, self._client.words)
+        targets = [one for one in found if self._matter(one) and not frame.enters(one)]
+        if targets and frame.depth >= self._budget.inlined:
+            self._cut = True
+            return untouched
         if not targets:
-            return [(handed_out(frame, call, state), UNKNOWN)]
-        result: Outcomes = []
+            return untouched
+        # an arm of an #if that names none of the words does nothing to them
+        result: Outcomes = untouched if len(targets) < len(found) else []
         for target in targets:
             inner = enter(target, frame, index, call)
             start = state
@@ -476,11 +450,12 @@ class Explorer:
                 kept = outside(after, inner.prefix)
                 inside = isinstance(value, Same) and value.place.startswith(inner.prefix)
                 answer = worth(after, value) if inside else value
-                if isinstance(answer, MapType):  # it outlives the local that held it
+                if isinstance(answer, Choice):  # it outlives the local that held it
                     home = f"{frame.prefix}@{call.start}"
                     kept, answer = kept.put(home, answer), Same(home)
                 exits.setdefault((frozenset(kept.env.items()), answer), kept)
-            result += [(kept, value) for (_, value), kept in list(exits.items())[:_EXITS]]
+            self._cut = self._cut or len(exits) > self._budget.exits
+            result = result + [(kept, value) for (_, value), kept in list(exits.items())[: self._budget.exits]]
         return result
 
     def _matter(self, fn: Function) -> bool:

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from dmamigrate.paths.places import Frame, behind, below
-from dmamigrate.paths.values import UNKNOWN, ZERO, Env, Flags, Same, Value
+from dmamigrate.paths.values import UNKNOWN, ZERO, Choice, Env, Flags, Same, Value
 from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, strip, walk
 from dmamigrate.syntax.functions import Function
 
@@ -159,14 +158,12 @@ def handed_out(frame: Frame, call: Call, state: State) -> State:
 
 
 class Client:
-    """Who is told what happens on the paths."""
+    """Who is told what happens on the paths, and what only the client can say of its own words."""
 
     # a callee whose text, or whose callees' text, holds none of these cannot change what is asked for
     words: re.Pattern[bytes] = re.compile(rb"(?!)")
     # the calls whose two answers are two paths, whatever is done with the answer
     splits: frozenset[str] = frozenset()
-    # flags that say, once a map type is decided, which one it was: what a test of one tells
-    carriers: Mapping[str, str] = MappingProxyType({})
     # a place that matters to the end, though no code names it any more
     watched: str = ""
 
@@ -175,23 +172,35 @@ class Client:
         del frame, node, call, values
         return state
 
+    def answers(self, frame: Frame, call: Call, state: State) -> list[tuple[State, Value]]:
+        """The states after a call that the client knows, each with what is returned; none for any other call."""
+        del frame, call, state
+        return []
+
     def stored(self, frame: Frame, node: int, store: Assign, state: State) -> State:
         """An assignment happened."""
         del frame, node, store
         return state
-
-    def evaluated(self, frame: Frame, expr: Expr, state: State, value: Value) -> None:
-        """The right side of an assignment, or what an initialiser names, has this value."""
 
     def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
         """One of `splits` is found true or false; None if that cannot be."""
         del frame, call, truth
         return state
 
+    def told(self, flag: str, truth: bool, state: State) -> State | None:
+        """A test said that one flag is set, or is not; None if that cannot be."""
+        del flag, truth
+        return state
+
     def left(self, frame: Frame, state: State, value: Value) -> None:
         """The outermost function is left."""
 
-    def field(self, frame: Frame, member: Member) -> tuple[Value, ...]:
-        """What a member that nothing was stored to on this path may hold."""
-        del frame, member
-        return ()
+    def choice(self, name: str) -> Choice | None:
+        """The choice that a named constant is, None for what the client does not tell apart."""
+        del name
+        return None
+
+    def unasked(self, frame: Frame, expr: Expr, among: Choice) -> Choice:
+        """What a place that is compared with one of these may be, if nothing is known of it."""
+        del frame, expr
+        return replace(among, may=among.all, asked=False)

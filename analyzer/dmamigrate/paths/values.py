@@ -1,17 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is known of a value on one path: the flags in a word, or the P2P map types that it may be."""
+"""What is known of a value on one path: the flags in a word, or the named constants of which it is one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-THRU = "PCI_P2PDMA_MAP_THRU_HOST_BRIDGE"
-BUS = "PCI_P2PDMA_MAP_BUS_ADDR"
-NONE = "PCI_P2PDMA_MAP_NONE"
-NOT_SUPPORTED = "PCI_P2PDMA_MAP_NOT_SUPPORTED"
-UNKNOWN_TYPE = "PCI_P2PDMA_MAP_UNKNOWN"
-# enum pci_p2pdma_map_type, include/linux/pci-p2pdma.h
-MAP_TYPES = frozenset({THRU, BUS, NONE, NOT_SUPPORTED, UNKNOWN_TYPE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +25,9 @@ class Flags:
             return True
         return False if self.exact or flag in self.off else None
 
-    @property
-    def truth(self) -> bool | None:
-        """Whether the word is true in a condition; a named constant other than a DMA attribute may well be 0."""
-        if self.nonzero or any(name.startswith("DMA_ATTR_") for name in self.on):
+    def truth(self, bits: frozenset[str]) -> bool | None:
+        """Whether the word is true in a condition; a named constant that is none of `bits` may well be 0."""
+        if self.nonzero or self.on & bits:
             return True
         return False if self.exact and not self.on else None
 
@@ -80,26 +71,29 @@ NONZERO = Flags(nonzero=True)
 NEGATIVE = Flags(frozenset({"-1"}), nonzero=True)
 
 
-def constant(name: str) -> Flags:
-    """The value of a named constant, or of a number by its digits."""
-    return Flags(frozenset({name}), exact=True, nonzero=name.startswith(("-", "DMA_ATTR_")) or name.isdigit())
+def constant(name: str, nonzero: bool = False) -> Flags:
+    """The value of a named constant, or of a number by its digits; `nonzero` if a name is known to be none."""
+    return Flags(frozenset({name}), exact=True, nonzero=nonzero or name.startswith("-") or name.isdigit())
 
 
 @dataclass(frozen=True, slots=True)
-class MapType:
-    """A P2P map type: what it `may` be, and whether the code asked for it here (else it came from elsewhere).
+class Choice:
+    """One of the named constants `all`: those that it `may` be.
 
-    `kept` says that an earlier call left it in a struct pci_p2pdma_map_state, where it may be any. `subject` are the places
-    that what was asked about is computed from, empty if that is not known.
+    `asked` says that the code asked for it here (else it came from elsewhere), `kept` that an earlier call left it in what
+    is passed on. `subject` are the places that what was asked about is computed from, empty if that is not known; `what`
+    names it in a report.
     """
 
     may: frozenset[str]
+    all: frozenset[str]
+    what: str
     asked: bool = True
     kept: bool = False
     subject: frozenset[str] = frozenset()
 
-    def only(self, names: frozenset[str]) -> MapType | None:
-        """This type given that it is one of `names`, None if it cannot be."""
+    def only(self, names: frozenset[str]) -> Choice | None:
+        """This choice given that it is one of `names`, None if it cannot be."""
         left = self.may & names
         return replace(self, may=left) if left else None
 
@@ -111,5 +105,5 @@ class Same:
     place: str
 
 
-Value = Flags | MapType | Same
+Value = Flags | Choice | Same
 Env = dict[str, Value]

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dmamigrate.syntax.expr import (
     Assign,
+    Binary,
     Call,
     Cast,
+    Conditional,
     Expr,
     Index,
     Initializer,
@@ -28,8 +30,8 @@ from dmamigrate.syntax.functions import Function
 class Definition:
     """A store that a use may see, at node `node`.
 
-    `value` is what the place becomes, in terms of that node; for a store by a callee it is None, `call` and `argument`
-    (from 0) say whose, and `rest` is the used place seen from the pointer that was passed.
+    `value` is what the place becomes, in terms of that node, None for zero; for a store by a callee `call` and
+    `argument` (from 0) say whose.
     """
 
     node: int
@@ -45,6 +47,33 @@ class Reaching:
 
     definitions: tuple[Definition, ...]
     entry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What only types and other functions tell of one use.
+
+    `overwrites` says whether a call surely sets what it is handed by the argument at a position (from 0), so that nothing
+    earlier is seen past it; `aliases` whether another place may be the same one.
+    """
+
+    overwrites: Callable[[Call, int], bool]
+    aliases: Callable[[Expr], bool]
+
+
+_NO_EFFECTS = Effects(lambda call, position: False, lambda place: False)
+
+
+def evaluated(expr: Expr, sure: bool = True) -> Iterator[tuple[Expr, bool]]:
+    """`expr` and everything inside it, outermost first, each with whether it is evaluated whenever `expr` is."""
+    yield expr, sure
+    # what stands inside a statement expression may be skipped by its own control flow
+    inner = sure and not isinstance(expr, Statements)
+    for number, part in enumerate(expr.parts):
+        skipped = number > 0 and (
+            isinstance(expr, Conditional) or (isinstance(expr, Binary) and expr.op in ("&&", "||"))
+        )
+        yield from evaluated(part, inner and not skipped)
 
 
 def _project(value: Expr, use: Expr, target: Expr) -> Expr | None:
@@ -106,27 +135,24 @@ def _behind(path: str, pointer: str) -> bool:
     return path == f"*{pointer}" or path.startswith((f"{pointer}->", f"*{pointer}.", f"{pointer}["))
 
 
-def _stores(fn: Function, index: int, path: str, use: Expr) -> Iterator[tuple[Definition, bool]]:
+def _stores(fn: Function, index: int, path: str, use: Expr, effects: Effects) -> Iterator[tuple[Definition, bool]]:
     """The stores to `path` in one node, each with whether nothing earlier can be seen past it."""
     node = fn.nodes[index]
     if node.expr is None:
         return
-    parts = list(walk(node.expr))
-    # what stands inside a statement expression may be skipped by its own control flow
-    sure = not any(isinstance(part, Statements) for part in parts)
     # the last store of a node is seen first; a declaration's own is its only one
-    for expr in reversed(parts):
+    for expr, sure in reversed(list(evaluated(node.expr))):
         match expr:
             case Assign(op=op):
                 target = path_of(expr.parts[0])
-                if target is None:
-                    continue
+                value = expr.parts[1] if op == "=" else expr
                 if target == path:
-                    value = expr.parts[1] if op == "=" else expr
                     yield Definition(index, value, expr), sure and op == "=" and "[]" not in path
-                elif op == "=" and _extends(path, target):
+                elif target is not None and op == "=" and _extends(path, target):
                     projected = _project(expr.parts[1], use, expr.parts[0])
                     yield Definition(index, projected, expr), sure and "[]" not in path[: len(target)]
+                elif effects.aliases(expr.parts[0]):
+                    yield Definition(index, value, expr), False
             case Call():
                 for position, argument in enumerate(expr.args):
                     handed = path_of(argument)
@@ -134,12 +160,17 @@ def _stores(fn: Function, index: int, path: str, use: Expr) -> Iterator[tuple[De
                         continue
                     if handed.startswith("&"):
                         if handed[1:] == path or _extends(path, handed[1:]):
-                            yield Definition(index, None, expr, expr, position), False
+                            yield Definition(index, None, expr, expr, position), _kills(effects, expr, position, sure)
                     elif handed == path or _behind(path, handed):
-                        yield Definition(index, None, expr, expr, position), False
+                        kills = handed != path and _kills(effects, expr, position, sure)
+                        yield Definition(index, None, expr, expr, position), kills
 
 
-def reaching(fn: Function, node: int, use: Expr) -> Reaching:
+def _kills(effects: Effects, call: Call, position: int, sure: bool) -> bool:
+    return sure and effects.overwrites(call, position)
+
+
+def reaching(fn: Function, node: int, use: Expr, effects: Effects = _NO_EFFECTS) -> Reaching:
     """The definitions of the place `use` that may be seen when control is at `node`.
 
     Stores in the node itself count only where it is a statement expression.
@@ -164,7 +195,7 @@ def reaching(fn: Function, node: int, use: Expr) -> Reaching:
                 entry = True
                 continue
             current = fn.nodes[index]
-            for definition, kills in _stores(fn, index, path, use):
+            for definition, kills in _stores(fn, index, path, use, effects):
                 found.append(definition)
                 if kills:
                     killed = True

@@ -120,6 +120,12 @@ class Stores:
                         result += [s for s in self._initialised(other, item, tag, field) if s.value is not None]
         return tuple(result), complete
 
+    def searched(self, tag: str, unit: Unit) -> str:
+        """Where stores to the members of struct `tag` are looked for, in words."""
+        home = self._tree.struct(tag.partition("::")[0], unit)
+        scope = self._tree.scope(home[1], unit.source.path) if home else None
+        return (scope if scope is not None else self._tree.module(unit.source.path)) or "the files at hand"
+
     def _in_file(self, tag: str, field: str, unit: Unit) -> tuple[Store, ...]:
         """The stores to member `field` of struct `tag` in the file itself."""
         return tuple(self._in_unit(unit, tag, field))

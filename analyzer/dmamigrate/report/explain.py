@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dmamigrate.model import prove
 from dmamigrate.report.visible import visible
-from dmamigrate.rules import Example, Rule
+from dmamigrate.rules import Example, Rule, tables
 
 _WIDTH = 88
 
@@ -69,7 +69,7 @@ def _indented(text: str) -> str:
 def _fails(rule: Rule) -> Iterator[str]:
     """Each wrong rewrite that the rule knows, with the property that it breaks and a machine that shows it."""
     known = {wrong.name: wrong.because for wrong in rule.refuted}
-    for proof in prove.prove((rule,)) if known else ():
+    for proof in prove.prove((rule,), tables().api) if known else ():
         name = proof.claim.removeprefix("refuted: ")
         if name in known and name != proof.claim:
             yield f'  {name}: breaks "{known[name]}"'

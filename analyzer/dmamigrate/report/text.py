@@ -220,6 +220,10 @@ def _summary(report: Report, found: list[Place], view: View) -> Iterator[Line]:
     if report.silenced:
         by = Counter(one.reason for one in report.silenced)
         yield _line("not shown: " + ", ".join(f"{count} {reason}" for reason, count in sorted(by.items())))
+    for path, count in report.older:
+        yield _line(
+            f"{here(report, path, view.folder)}: {plural(count, 'finding')} that the change does not touch; --all shows them"
+        )
     if report.judged:
         yield _line((_verdict(report), "bold"))
     yield from _next(report, found, view)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 
 from dmamigrate.findings import Edit, Rewrite
-from dmamigrate.lives.pair import Life, Site
+from dmamigrate.lives.pair import Life
+from dmamigrate.lives.sites import Site
 from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall, apply, rewrite
 from dmamigrate.rules import Template
@@ -119,15 +120,12 @@ def _quoted(name: str) -> str:
     return f'"{"".join(pieces)}"'
 
 
-def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], orphan: Site | None) -> Rewrite:
-    """The rewrite of `life` and of every life that shares an unmap with it.
-
-    `orphan` is an unmap of the same module whose map was not found: it may be this life's.
-    """
+def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...]) -> Rewrite:
+    """The rewrite of `life` and of every life in `group`, which share its edits."""
     by_name = {template.before: template for template in templates}
     sites: dict[tuple[str, int], Site] = {}
     for member in group:
-        sites |= {site.key: site for site in (member.map, *member.ends)}
+        sites |= {site.written: site for site in member.sites}
     edits: list[Edit] = []
     calls: dict[str, dict[tuple[int, int], NewCall]] = {}
     for site in sites.values():
@@ -146,11 +144,6 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
         new = new_call(site, template)
         calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
         edits += rewrite(site.fn.source, site.call, new)
-    if orphan is not None and (not life.ends or orphan.key[0] == life.map.key[0]):
-        where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
-        return Rewrite(
-            "withheld", f"{orphan.call.name}() at {where} may end this mapping too, and its own map was not found"
-        )
     text = ""
     sources = {site.fn.source.path: site.fn.source for site in sites.values()}
     for path in sorted(sources):

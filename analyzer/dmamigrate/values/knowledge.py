@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from dmamigrate.api import Api
 from dmamigrate.errors import RuleError
 from dmamigrate.findings import Kind
 
@@ -96,7 +97,7 @@ class Knowledge:
     """All tables: calls by (name, argument that is set or RETURN), fields by "struct.member", variables by name.
 
     `inert` are the calls that store nothing through what they are handed; `aliases` are the macros
-    that name a member, as sg_dma_address(sg) does.
+    that name a member, as sg_dma_address(sg) does. `api` are the mapping calls themselves.
     """
 
     calls: dict[tuple[str, int], tuple[Meaning, ...]]
@@ -104,6 +105,7 @@ class Knowledge:
     variables: dict[str, Meaning]
     inert: set[str]
     aliases: dict[str, str]
+    api: Api
 
     def words_for(self, kind: Kind) -> tuple[str, ...]:
         """The calls and the members without one of which no address of this kind can be told."""
@@ -125,12 +127,12 @@ def _read(file: Path) -> _Table:
         raise RuleError(f"{file}: {error}; see the tables in rules/sources for the format") from error
 
 
-def load(files: Iterable[Path]) -> Knowledge:
+def load(files: Iterable[Path], api: Api) -> Knowledge:
     """Read the tables; a later file overrides an earlier one.
 
     Raises RuleError, naming file and key, for anything that is not in the format.
     """
-    knowledge = Knowledge({}, {}, {}, set(), {})
+    knowledge = Knowledge({}, {}, {}, set(), {}, api)
     for file in files:
         table = _read(file)
         knowledge.inert.update(name for entry in table.inert for name in entry.call)

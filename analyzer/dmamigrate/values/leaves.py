@@ -22,15 +22,17 @@ class Leaf:
     site: tuple[str, int] | None = None
     # where an object lies, which says nothing of the address that it stands for
     storage: bool = False
+    # for an unknown one: code that is not in sight has the answer
+    outside: bool = False
 
 
 Leaves = tuple[Leaf, ...]
 NUMBER: Leaves = (Leaf(None),)
 
 
-def unknown(reason: str) -> Leaves:
-    """One path that ends without an answer, and why."""
-    return (Leaf(Kind.UNKNOWN, reason),)
+def unknown(reason: str, outside: bool = False) -> Leaves:
+    """One path that ends without an answer, and why; `outside` if code that is not in sight has it."""
+    return (Leaf(Kind.UNKNOWN, reason, outside=outside),)
 
 
 def merge(groups: Iterable[Leaves]) -> Leaves:
@@ -78,4 +80,6 @@ def origin_of(first: tuple[Step, ...], leaves: Leaves) -> Origin:
     branches = tuple(Branch(kind, first + leaf.steps) for kind, leaf in shortest.items())
     kinds = tuple(sorted(shares))
     certain = len(kinds) == 1 and bool(known)
-    return Origin(kinds, certain, branches, stops[0] if stops else None, tuple(sorted(shares.items())))
+    gave_up = stops[0] if stops else None
+    outside = any(leaf.outside for leaf in leaves)
+    return Origin(kinds, certain, branches, gave_up, tuple(sorted(shares.items())), outside)

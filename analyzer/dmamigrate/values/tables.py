@@ -19,7 +19,7 @@ class Tables:
 
     def __init__(self, tree: Tree, knowledge: Knowledge) -> None:
         self._tree = tree
-        self._knowledge = knowledge
+        self.knowledge = knowledge
         carriers = [name.partition(".") for name, meaning in knowledge.fields.items() if meaning.source == OBJECT]
         self._names = {name for name, _ in knowledge.calls} | knowledge.inert
         self._carriers = {tag for tag, _, _ in carriers}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One mapping along the paths of the function that makes it: exits that skip its unmap, and unmaps that come twice."""
+"""One mapping along the paths of the function that makes it: exits that skip its unmap, and unmaps that come twice there."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dmamigrate.findings import Step
-from dmamigrate.lives.api import DMA_CALLS
-from dmamigrate.lives.detect.defects import Defect, where
-from dmamigrate.lives.pair import Life, Lives, Site
+from dmamigrate.findings import Skipped, Step
+from dmamigrate.lives.detect.maptype import MapTypes
+from dmamigrate.lives.module import Defect, Module
+from dmamigrate.lives.pair import Life
+from dmamigrate.lives.sites import Site
 from dmamigrate.paths.explore import Explorer
 from dmamigrate.paths.places import Frame, below
-from dmamigrate.paths.state import Client, State, Trail
+from dmamigrate.paths.state import State, Trail
 from dmamigrate.paths.steps import step
 from dmamigrate.paths.values import NONZERO, ZERO, Flags, Value, constant
 from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, strip, walk
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values.origins import Tracer
+from dmamigrate.values.engine import Engine
 
+RULES = ("mapping-leaked", "unmap-wrong-handle")
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
 _KEY = "@mapping"
 # The work goes on, and whoever ends it unmaps.
 _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
 _ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
-_CALLERS = 8  # of one unmapping function that are looked at
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 
 
@@ -35,15 +36,30 @@ class _Exit:
     trail: Trail | None
 
 
-class _Along(Client):
+@dataclass(frozen=True)
+class _Walk:
+    """What is followed: the mapping of a life, kept in `place`, past the functions that clean up.
+
+    `probe` says that nobody cleans up after a failure; `through` are the functions between the one that is walked and the
+    one that maps, both included.
+    """
+
+    life: Life
+    place: str
+    cleaning: frozenset[str]
+    probe: bool
+    through: tuple[str, ...] = ()
+
+
+class _Along(MapTypes):
     """Follows the mapping that one call makes and one place keeps."""
 
-    splits = frozenset({"dma_mapping_error", *_ACTIONS})
+    splits = MapTypes.splits | {"dma_mapping_error", *_ACTIONS}
 
-    def __init__(
-        self, life: Life, place: str, cleaning: frozenset[str], probe: bool, through: Iterable[str] = ()
-    ) -> None:
-        """`through` are the functions between the one that is walked and the one that maps, both included."""
+    def __init__(self, engine: Engine, walk: _Walk) -> None:
+        super().__init__(engine)
+        life, place, cleaning, probe, through = walk.life, walk.place, walk.cleaning, walk.probe, walk.through
+        self._calls = engine.api.calls
         self.cleaning, self._probe = cleaning, probe
         if through:
             names = sorted({re.escape(name).encode() for name in (*through, *cleaning)})
@@ -60,7 +76,7 @@ class _Along(Client):
         if call.start == self._site.call.start and frame.fn.source.path == self._site.fn.source.path:
             after = state.refine(_KEY, _LIVE)
             return State(after.env, Trail(frame.fn, call, "mapped here", None))
-        api = DMA_CALLS.get(call.name)
+        api = self._calls.get(call.name)
         if api is not None and api.role == "unmap" and state.get(_KEY) is not None:
             site = Site(frame.fn, node, call, api)
             handle = site.argument("addr")
@@ -102,7 +118,7 @@ class _Along(Client):
             return state.refine(_KEY, _ENDED if call.name.endswith("_or_reset") else _LIVE)
         if call.name == "dma_mapping_error" and len(call.args) == 2 and frame.place(call.args[1]) == self._place:
             return state.forget(lambda key, _: key == _KEY) if truth else state.refine(self._place, NONZERO)
-        return state
+        return super().assumed(frame, call, truth, state)
 
     def left(self, frame: Frame, state: State, value: Value) -> None:
         error = _is_error(frame, value)
@@ -131,59 +147,66 @@ def _is_error(frame: Frame, value: Value) -> bool:
     return value.nonzero and not any(name.isdigit() for name in value.on)
 
 
-def along(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+def find(module: Module) -> Iterator[Defect | Skipped]:
+    """The exits that skip an unmap, the probes that leave a mapping behind, and what is unmapped twice."""
+    for life in module.pairs.lives:
+        yield from _along(module, life)
+    for life in module.pairs.lives:
+        yield from _probes(module, life)
+
+
+def _along(module: Module, life: Life) -> Iterator[Defect | Skipped]:
     """The exits after a successful map that skip its unmap, and the unmaps of what is unmapped already."""
-    for life in pairs.lives:
-        target = _kept_in(life.map)
-        place = Frame(life.map.fn).place(target) if target is not None else None
-        if target is None or place is None or "[" in place or not life.unmaps or life.map.fn.macro:
-            continue
-        if _IF.search(life.map.fn.source.blanked, life.map.fn.start, life.map.fn.end):
-            continue  # which arms of two #if go together is not known
-        client = _Along(life, place, _cleaning(tracer, life), _is_probe(life.map.fn))
-        ended = {end.key for end in life.ends}
-        explorer = Explorer(tracer.tree, client)
-        explorer.explore(life.map.fn)
-        if not explorer.complete:
-            continue
-        for site, trail in client.twice:
-            facts = {"what": f"the address that was unmapped before; mapped at {where(life.map)}"}
-            steps = _steps(trail, Trail(site.fn, site.call, "unmapped again", None))
-            yield Defect("unmap-wrong-handle", site, facts, life, trail=steps)
-        looping = any(
-            (call.name in client.cleaning or Site(life.map.fn, node, call, life.map.api).key in ended)
-            and _in_loop(life.map.fn, node)
-            for node, call in life.map.fn.calls
-        )
-        leak = _leak(client, target, life) if not looping else None
-        if leak is not None:
-            facts = {"what": "an exit after this map skips its unmap"}
-            yield Defect("mapping-leaked", life.map, facts, life, trail=_steps(leak.trail, None))
+    fn = life.map.fn
+    target = _kept_in(life.map)
+    place = Frame(fn).place(target) if target is not None else None
+    if target is None or place is None or "[" in place or not life.unmaps or fn.macro:
+        return
+    if _IF.search(fn.source.blanked, fn.start, fn.end):
+        return  # which arms of two #if go together is not known
+    client = _Along(module.engine, _Walk(life, place, _cleaning(module, life), _is_probe(fn)))
+    explorer = Explorer(module.engine, client)
+    explorer.explore(fn)
+    if not explorer.complete:
+        reason = f"the paths behind {life.map.call.name}() are too many to look for leaks on all; raise --effort"
+        yield Skipped(life.map.where, reason)
+        return
+    for site, trail in client.twice:
+        facts = {"what": f"the address that was unmapped before; mapped at {life.map.where}"}
+        steps = steps_of(trail, Trail(site.fn, site.call, "unmapped again", None))
+        yield Defect("unmap-wrong-handle", site, facts, life, trail=steps)
+    ended = {end.key for end in life.ends}
+    looping = any(
+        (call.name in client.cleaning or (fn.source.path, call.start) in ended) and _in_loop(fn, node)
+        for node, call in fn.calls
+    )
+    leak = _leak(module, client, target, life) if not looping else None
+    if leak is not None:
+        facts = {"what": "an exit after this map skips its unmap"}
+        yield Defect("mapping-leaked", life.map, facts, life, trail=steps_of(leak.trail, None))
 
 
-def probes(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
+def _probes(module: Module, life: Life) -> Iterator[Defect]:
     """The mappings that a probe() leaves behind when it fails later on: then nothing calls what unmaps them."""
-    for life in pairs.lives:
-        target = _kept_in(life.map)
-        place = Frame(life.map.fn).place(target) if target is not None else None
-        if place is None or "[" in place or not life.unmaps or not life.checks or life.map.fn.macro:
+    target = _kept_in(life.map)
+    place = Frame(life.map.fn).place(target) if target is not None else None
+    if place is None or "[" in place or not life.unmaps or not life.checks or life.map.fn.macro:
+        return
+    for chain in _chains(module, life.map.fn):
+        fns = (*chain, life.map.fn)
+        cleaning = _cleaning(module, life) - {fn.name for fn in fns}
+        if any(_IF.search(fn.source.blanked, fn.start, fn.end) for fn in fns) or _called_back(cleaning, life):
             continue
-        for chain in _chains(tracer, life.map.fn):
-            fns = (*chain, life.map.fn)
-            cleaning = _cleaning(tracer, life) - {fn.name for fn in fns}
-            if any(_IF.search(fn.source.blanked, fn.start, fn.end) for fn in fns) or _called_back(cleaning, life):
-                continue
-            if any(call.name in cleaning and _in_loop(fn, node) for fn in fns for node, call in fn.calls):
-                continue  # that the loop runs at all, no path tells
-            client = _Along(life, place, cleaning, True, [fn.name for fn in fns])
-            Explorer(tracer.tree, client).explore(chain[0])
-            leak = min(
-                (one for one in client.leaks if one.error), key=lambda one: len(list(one.trail or ())), default=None
-            )
-            if leak is not None:
-                what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
-                yield Defect("mapping-leaked", life.map, {"what": what}, life, trail=_steps(leak.trail, None))
-                break
+        if any(call.name in cleaning and _in_loop(fn, node) for fn in fns for node, call in fn.calls):
+            continue  # that the loop runs at all, no path tells
+        client = _Along(module.engine, _Walk(life, place, cleaning, True, tuple(fn.name for fn in fns)))
+        Explorer(module.engine, client).explore(chain[0])
+        leaks = [one for one in client.leaks if one.error]
+        leak = min(leaks, key=lambda one: len(list(one.trail or ())), default=None)
+        if leak is not None:
+            what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
+            yield Defect("mapping-leaked", life.map, {"what": what}, life, trail=steps_of(leak.trail, None))
+            return
 
 
 def _in_loop(fn: Function, node: int) -> bool:
@@ -200,9 +223,9 @@ def _in_loop(fn: Function, node: int) -> bool:
     return False
 
 
-def _chains(tracer: Tracer, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
+def _chains(module: Module, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
     """The ways from a probe() down to `fn`, which is not part of them, where each function on the way has one caller."""
-    callers = {(one.fn.source.path, one.fn.start): one.fn for one in tracer.stores.callers(fn)[0]}
+    callers = {(one.fn.source.path, one.fn.start): one.fn for one in module.engine.stores.callers(fn)[0]}
     if len(callers) != 1 or not levels:
         return
     above = next(iter(callers.values()))
@@ -211,7 +234,7 @@ def _chains(tracer: Tracer, fn: Function, levels: int = 3) -> Iterator[tuple[Fun
     if _is_probe(above):
         yield (above,)
     else:
-        yield from ((*chain, above) for chain in _chains(tracer, above, levels - 1))
+        yield from ((*chain, above) for chain in _chains(module, above, levels - 1))
 
 
 def _called_back(names: Iterable[str], life: Life) -> bool:
@@ -225,58 +248,10 @@ def _called_back(names: Iterable[str], life: Life) -> bool:
     return bool(list(names)) and any(pattern.search(source.blanked) for source in sources.values())
 
 
-class _Ends(Client):
-    """Follows what is unmapped on the paths of a function that maps nothing itself."""
-
-    words = re.compile(
-        rb"\b(?:" + b"|".join(name.encode() for name, api in DMA_CALLS.items() if api.role == "unmap") + rb")\s*\("
-    )
-
-    def __init__(self) -> None:
-        self.twice: list[tuple[Site, Trail | None]] = []
-
-    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
-        del values
-        api = DMA_CALLS.get(call.name)
-        site = Site(frame.fn, node, call, api) if api is not None and api.role == "unmap" else None
-        handle = site.argument("addr") if site is not None else None
-        place = frame.place(handle) if handle is not None else None
-        if site is None or place is None or "[" in place:
-            return state
-        key = f"{place}@ended"  # whatever changes the place, or what it is reached by, drops this
-        if state.get(key) == _ENDED:
-            self.twice.append((site, state.trail))
-        after = state.refine(key, _ENDED)
-        return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
-
-
-def twice(tracer: Tracer, pairs: Lives) -> Iterator[Defect]:
-    """The unmaps of what the same function, or one that it called, has unmapped already."""
-    ends = {site.key: (site, life) for life in pairs.lives for site in life.ends}
-    maps = {(life.map.fn.source.path, life.map.fn.start) for life in pairs.lives}
-    roots = {(site.fn.source.path, site.fn.start): site.fn for site, _ in ends.values()}
-    for fn in list(roots.values()):
-        roots |= {
-            (caller.fn.source.path, caller.fn.start): caller.fn for caller in tracer.stores.callers(fn)[0][:_CALLERS]
-        }
-    seen: set[tuple[str, int]] = set()
-    for key, fn in sorted(roots.items()):
-        if key in maps or fn.macro or _IF.search(fn.source.blanked, fn.start, fn.end):
-            continue
-        client = _Ends()
-        Explorer(tracer.tree, client, limit=2000).explore(fn)
-        for site, trail in client.twice:
-            if site.key in ends and site.key not in seen:
-                seen.add(site.key)
-                facts = {"what": "the address that was unmapped before on this path"}
-                steps = _steps(trail, Trail(site.fn, site.call, "unmapped again", None))
-                yield Defect("unmap-wrong-handle", site, facts, ends[site.key][1], trail=steps)
-
-
-def _leak(client: _Along, target: Expr, life: Life) -> _Exit | None:
+def _leak(module: Module, client: _Along, target: Expr, life: Life) -> _Exit | None:
     """The shortest exit that leaks; for what outlives the function, one with an error beside another that does unmap."""
     if isinstance(target, Name):
-        if target.variable < 0 or _escapes(life.map, target):
+        if target.variable < 0 or _escapes(module, life.map, target):
             return None
         exits = client.leaks
     elif client.answers_for_errors:
@@ -291,17 +266,19 @@ def _is_probe(fn: Function) -> bool:
     return re.search(rb"\.probe\w*\s*=\s*" + re.escape(fn.name.encode()) + rb"\b", fn.source.blanked) is not None
 
 
-def _cleaning(tracer: Tracer, life: Life) -> frozenset[str]:
+def _cleaning(module: Module, life: Life) -> frozenset[str]:
     """The functions that unmap this mapping, and who calls those: how they decide is their own affair."""
     enders = [end.fn for end in life.ends if end.fn is not life.map.fn]
     names = {fn.name for fn in enders}
     for _ in range(2):
-        enders = [caller.fn for fn in enders for caller in tracer.stores.callers(fn)[0] if caller.fn.name not in names]
+        enders = [
+            caller.fn for fn in enders for caller in module.engine.stores.callers(fn)[0] if caller.fn.name not in names
+        ]
         names |= {fn.name for fn in enders}
     return frozenset(names - {life.map.fn.name})
 
 
-def _escapes(site: Site, variable: Name) -> bool:
+def _escapes(module: Module, site: Site, variable: Name) -> bool:
     """Whether the local's value goes anywhere but to the calls of the DMA API."""
     for node in site.fn.nodes:
         if node.expr is None:
@@ -309,7 +286,7 @@ def _escapes(site: Site, variable: Name) -> bool:
         api = [
             part
             for e in walk(node.expr)
-            if isinstance(e, Call) and e.name in DMA_CALLS
+            if isinstance(e, Call) and e.name in module.engine.api.calls
             for a in e.args
             for part in walk(a)
         ]
@@ -330,5 +307,6 @@ def _kept_in(site: Site) -> Expr | None:
     return None
 
 
-def _steps(trail: Trail | None, last: Trail | None) -> tuple[Step, ...]:
+def steps_of(trail: Trail | None, last: Trail | None) -> tuple[Step, ...]:
+    """The decisions on a way, and the call that ends it, as steps of a report."""
     return tuple(step(one) for one in (*(trail or ()), *((last,) if last else ())))

@@ -7,27 +7,25 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from dmamigrate.api import ApiCall
 from dmamigrate.findings import Step
-from dmamigrate.lives.api import DMA_CALLS, MMIO, DmaCall
-from dmamigrate.lives.detect.defects import Defect
-from dmamigrate.lives.pair import Site
+from dmamigrate.lives.detect.maptype import ASKS, BUS, CARRIED, NONE, THRU, WORDS, MapTypes
+from dmamigrate.lives.module import Defect, Module
+from dmamigrate.lives.sites import Site
 from dmamigrate.paths.explore import Explorer
-from dmamigrate.paths.maptype import CARRIED
 from dmamigrate.paths.places import Frame, assigned, below, sources
 from dmamigrate.paths.state import Client, State, Trail
 from dmamigrate.paths.steps import step
-from dmamigrate.paths.values import BUS, NONE, THRU, ZERO, Flags, MapType, Same, Value, constant
-from dmamigrate.program.tree import Tree
+from dmamigrate.paths.values import ZERO, Choice, Flags, Same, Value, constant
 from dmamigrate.syntax.expr import Assign, Call, Name, path_of, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.engine import Engine
 
-# Code that knows of map types names one of these.
-WORDS = ("pci_p2pdma_state", "pci_p2pdma_map_type", "pci_p2pdma_map_segment", "is_pci_p2pdma_page", THRU, BUS, NONE)
+RULES = ("p2p-missing-mmio", "p2p-bus-address-mapped", "mmio-on-ram")
+_MMIO = "DMA_ATTR_MMIO"
 _KNOWS = re.compile(rb"\b(?:" + b"|".join(word.encode() for word in WORDS) + rb")\b")
-_ASKS = re.compile(rb"\b(?:pci_p2pdma_state|pci_p2pdma_map_type|pci_p2pdma_map_segment|is_pci_p2pdma_page)\s*\(")
-_SINKS = frozenset(name for name, api in DMA_CALLS.items() if api.role in ("map", "unmap"))
-_MAPS = re.compile(rb"\b(?:" + b"|".join(name.encode() for name in sorted(_SINKS)) + rb")\s*\(")
+_ASKS = re.compile(rb"\b(?:" + b"|".join(word.encode() for word in ASKS) + rb")\s*\(")
 _FLAG = re.compile(r"(?!DMA_ATTR_)[A-Z][A-Z0-9_]+")
 _WHOLE = re.compile(r"(?:\d+:)?#?\w+")
 
@@ -39,31 +37,29 @@ class Seen:
     frame: Frame
     node: int
     call: Call
-    api: DmaCall
+    api: ApiCall
     attrs: Value
-    kinds: tuple[tuple[str, MapType], ...]
+    kinds: tuple[tuple[str, Choice], ...]
     trail: Trail | None
 
 
-class _Watch(Client):
+class _Watch(MapTypes):
     """Collects what reaches the mapping calls."""
 
-    words = re.compile(
-        rb"\b(?:"
-        + b"|".join(name.encode() for name in sorted({*_SINKS, *WORDS, MMIO}))
-        + rb"|p2pdma\s*(?:\.|->)\s*map|enum pci_p2pdma_map_type)\b"
-    )
-
-    def __init__(self, carriers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, engine: Engine, sinks: frozenset[str], carriers: Mapping[str, str] | None = None) -> None:
+        super().__init__(engine, carriers)
+        named = b"|".join(re.escape(name.encode()) for name in sorted({*sinks, *WORDS, _MMIO}))
+        self.words = re.compile(rb"\b(?:" + named + rb"|p2pdma\s*(?:\.|->)\s*map|enum pci_p2pdma_map_type)\b")
         self.seen: list[Seen] = []
-        self.carriers = carriers or {}
+        self._sinks = sinks
+        self._calls = engine.api.calls
         # the map types that are known where a flag is set in what is kept
         self.set_under: dict[str, set[str]] = {}
 
     def stored(self, frame: Frame, node: int, store: Assign, state: State) -> State:
         del node
         if store.op == "|=" and not isinstance(strip(store.parts[0]), Name):
-            kinds = [value.may for value in state.env.values() if isinstance(value, MapType)]
+            kinds = [value.may for value in state.env.values() if isinstance(value, Choice)]
             decided = {kind for may in kinds if len(may) == 1 for kind in may}
             for part in walk(store.parts[1]):
                 if isinstance(part, Name) and part.variable < 0 and _FLAG.fullmatch(part.text):
@@ -71,16 +67,17 @@ class _Watch(Client):
         return state
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
-        api = DMA_CALLS.get(call.name)
-        if api is None or api.role not in ("map", "unmap"):
+        if call.name not in self._sinks:
             return state
+        api = self._calls[call.name]
         position = api.position("attrs")
         attrs: Value = values[position] if 0 <= position < len(values) else ZERO
         if isinstance(attrs, Same):
             attrs = state.get(attrs.place) or attrs
-        if api.family == "resource" and isinstance(attrs, Flags):
-            attrs = attrs.union(constant(MMIO))
-        kinds = tuple(sorted((key, value) for key, value in state.env.items() if isinstance(value, MapType)))
+        if isinstance(attrs, Flags):
+            for implied in sorted(api.implies):
+                attrs = attrs.union(constant(implied, True))
+        kinds = tuple(sorted((key, value) for key, value in state.env.items() if isinstance(value, Choice)))
         self.seen.append(Seen(frame, node, call, api, attrs, kinds, state.trail))
         return state
 
@@ -94,15 +91,14 @@ def _functions_with(unit: Unit, pattern: re.Pattern[bytes]) -> dict[int, Functio
     return found
 
 
-def _roots(tree: Tree, unit: Unit) -> list[Function]:
+def _roots(explorer: Explorer, unit: Unit, maps: re.Pattern[bytes]) -> list[Function]:
     """The functions of one file that know of map types and map; of one that knows only, those that ask it."""
-    explorer = Explorer(tree, Client())
     knowing = _functions_with(unit, _KNOWS)
-    roots = {at: fn for at, fn in knowing.items() if explorer.reaches(fn, _MAPS)}
+    roots = {at: fn for at, fn in knowing.items() if explorer.reaches(fn, maps)}
     helpers = [re.escape(fn.name.encode()) for at, fn in knowing.items() if at not in roots]
     if helpers:
         asking = _functions_with(unit, re.compile(rb"\b(?:" + b"|".join(helpers) + rb")\s*\("))
-        roots |= {at: fn for at, fn in asking.items() if explorer.reaches(fn, _MAPS)}
+        roots |= {at: fn for at, fn in asking.items() if explorer.reaches(fn, maps)}
     # a static function is walked where it is called: there more is known
     called = {call.name for fn in roots.values() for _, call in fn.calls}
     inner = {at: fn for at, fn in roots.items() if fn.static and fn.name in called}
@@ -112,32 +108,36 @@ def _roots(tree: Tree, unit: Unit) -> list[Function]:
     return [roots[at] for at in sorted(roots.keys() - inner.keys())]
 
 
-def faults(tree: Tree, paths: Iterable[str]) -> Iterator[Defect]:
-    """The faults of the files `paths`, each once, by the shortest path that shows it."""
-    files = frozenset(paths)
-    units = [unit for path in sorted(files) if (unit := tree.unit(path)) is not None]
+def find(module: Module) -> Iterator[Defect]:
+    """The faults of the module's files, each once, by the shortest path that shows it."""
+    engine, files = module.engine, frozenset(module.files)
+    units = [unit for path in sorted(files) if (unit := engine.tree.unit(path)) is not None]
     knowing = [unit for unit in units if any(word.encode() in unit.source.data for word in WORDS)]
-    watches = [_walked(tree, fn, {}) for unit in knowing for fn in _roots(tree, unit)]
+    if not knowing:
+        return
+    sinks = frozenset((*engine.api.named("map"), *engine.api.named("unmap")))
+    maps = re.compile(rb"\b(?:" + b"|".join(name.encode() for name in sorted(sinks)) + rb")\s*\(")
+    explorer = Explorer(engine, Client())
+    roots = [fn for unit in knowing for fn in _roots(explorer, unit, maps)]
+    watches = [_walked(engine, _Watch(engine, sinks), fn) for fn in roots]
     carriers = _carriers(watches)
     if carriers:
         flags = re.compile(rb"\b(?:" + b"|".join(sorted(flag.encode() for flag in carriers)) + rb")\b")
-        explorer = Explorer(tree, Client())
-        found = [fn for unit in knowing for fn in _functions_with(unit, flags).values() if explorer.reaches(fn, _MAPS)]
+        found = [fn for unit in knowing for fn in _functions_with(unit, flags).values() if explorer.reaches(fn, maps)]
         # who asks knows better than what an earlier call left in the flags
         testing = [fn for fn in found if _ASKS.search(fn.source.blanked, fn.start, fn.end) is None]
-        watches += [_walked(tree, fn, carriers) for fn in testing]
+        watches += [_walked(engine, _Watch(engine, sinks, carriers), fn) for fn in testing]
     best: dict[tuple[str, str, int], Defect] = {}
     for seen in (seen for watch in watches for seen in watch.seen):
-        for fault in _judged(seen, files):
+        for fault in _judged(engine, seen, files):
             key = (fault.rule, *fault.site.key)
             if key not in best or len(fault.trail) < len(best[key].trail):
                 best[key] = fault
     yield from (best[key] for key in sorted(best))
 
 
-def _walked(tree: Tree, fn: Function, carriers: Mapping[str, str]) -> _Watch:
-    watch = _Watch(carriers)
-    Explorer(tree, watch).explore(fn)
+def _walked(engine: Engine, watch: _Watch, fn: Function) -> _Watch:
+    Explorer(engine, watch).explore(fn)
     return watch
 
 
@@ -150,8 +150,8 @@ def _carriers(watches: Iterable[_Watch]) -> dict[str, str]:
     return {flag: min(kinds) for flag, kinds in sorted(found.items()) if len(kinds) == 1 and kinds != {""}}
 
 
-def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
-    given = seen.attrs.has(MMIO) if isinstance(seen.attrs, Flags) else None
+def _judged(engine: Engine, seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
+    given = seen.attrs.has(_MMIO) if isinstance(seen.attrs, Flags) else None
     frame, node, call = _at_fault(seen, files)
     for place, kind in seen.kinds:
         # whoever maps by a type that was kept has to ask for each: nothing before this call did
@@ -163,7 +163,7 @@ def _judged(seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
             rule = "mmio-on-ram"
         else:
             continue
-        if _concerns(place, kind, seen, frame.depth):
+        if _concerns(engine, place, kind, (seen, frame.depth)):
             site = Site(frame.fn, node, call, seen.api)
             yield Defect(rule, site, {"callee": call.name}, trail=_path(seen, frame))
 
@@ -185,15 +185,17 @@ def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call]:
     return frame, node, call
 
 
-def _concerns(place: str, kind: MapType, seen: Seen, reported: int) -> bool:
+def _concerns(engine: Engine, place: str, kind: Choice, at: tuple[Seen, int]) -> bool:
     """Whether the map type kept in `place` is that of what the call maps.
 
-    It is if the address is computed from what was asked about. Where that is not known, the type counts in the function that
-    holds it, and in callees that it was handed on to.
+    `at` is what was seen and the depth of the frame that is reported. It is that if the address is computed from what was
+    asked about. Where that is not known, the type counts in the function that holds it, and in callees that it was handed
+    on to.
     """
+    seen, reported = at
     if place == CARRIED:
         return seen.api.family in ("phys", "iova") and seen.api.role == "unmap"
-    mapped = _mapped(seen)
+    mapped = _mapped(engine, seen)
     if kind.subject and mapped:
         return bool(kind.subject & mapped)
     owner = int(place.partition(":")[0]) if place[:1].isdigit() else 0
@@ -210,7 +212,7 @@ def _concerns(place: str, kind: MapType, seen: Seen, reported: int) -> bool:
     return seen.api.family not in ("page", "single") or seen.api.role == "unmap"
 
 
-def _mapped(seen: Seen) -> frozenset[str]:
+def _mapped(engine: Engine, seen: Seen) -> frozenset[str]:
     """The places that the mapped address is computed from; for an unmap, that of the map whose handle it is given, if it is near."""
     site = Site(seen.frame.fn, seen.node, seen.call, seen.api)
     for role in ("phys", "page", "ptr"):
@@ -221,9 +223,9 @@ def _mapped(seen: Seen) -> frozenset[str]:
     for node in seen.frame.fn.nodes if path is not None else ():
         for store in walk(node.expr) if node.expr is not None else ():
             made = strip(store.parts[1]) if isinstance(store, Assign) and path_of(store.parts[0]) == path else None
-            api = DMA_CALLS.get(made.name) if isinstance(made, Call) else None
+            api = engine.api.calls.get(made.name) if isinstance(made, Call) else None
             if isinstance(made, Call) and api is not None and api.role == "map":
-                return _mapped(Seen(seen.frame, seen.node, made, api, seen.attrs, (), None))
+                return _mapped(engine, Seen(seen.frame, seen.node, made, api, seen.attrs, (), None))
     return frozenset()
 
 

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The calls that map and unmap: the tables in rules/api/*.toml, what each argument is, and which calls belong together."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from dmamigrate.errors import RuleError
+
+Role = Literal["map", "unmap", "sync", "check"]
+_Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+_Evidence = Annotated[str, msgspec.Meta(min_length=10)]
+# What an argument of a call can be; `addr` is the handle, `state` the IOVA range.
+ARGUMENTS = frozenset(
+    {
+        "dev",
+        "phys",
+        "page",
+        "ptr",
+        "offset",
+        "size",
+        "dir",
+        "attrs",
+        "addr",
+        "state",
+        "sg",
+        "nents",
+        "sgt",
+        "value",
+        "to",
+    }
+)
+
+
+class _Family(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    name: str
+    alike: tuple[str, ...] = ()
+    migrates: bool = False
+
+
+class _Call(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    name: _Names
+    role: Role
+    arguments: _Names
+    evidence: _Evidence
+    family: str = ""
+    implies: tuple[str, ...] = ()
+    model: str = ""
+
+
+class _Attribute(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    name: _Names
+    evidence: _Evidence
+    unmap: bool = False
+
+
+class _Direction(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    name: _Names
+    evidence: _Evidence
+    invalid: bool = False
+
+
+class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    header: str
+    family: tuple[_Family, ...] = ()
+    call: tuple[_Call, ...] = ()
+    attribute: tuple[_Attribute, ...] = ()
+    direction: tuple[_Direction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """One mapping call.
+
+    `roles` names its arguments in order; `family` is shared by a map and its unmaps; `implies` are the attributes that
+    the call adds to those it is given; `model` is the function under which the model knows it.
+    """
+
+    name: str
+    role: Role
+    family: str
+    roles: tuple[str, ...]
+    implies: frozenset[str]
+    model: str
+
+    def position(self, role: str) -> int:
+        """The index, from 0, of the argument in this role; -1 without one."""
+        return self.roles.index(role) if role in self.roles else -1
+
+
+@dataclass(frozen=True)
+class Api:
+    """All tables together.
+
+    `attributes` are all that the kernel knows, `kept` those on which a map and its unmap have to agree; `directions` are
+    those that a mapping can have, `no_directions` the names that are none.
+    """
+
+    calls: dict[str, ApiCall]
+    alike: dict[str, frozenset[str]]
+    migrating: frozenset[str]
+    attributes: frozenset[str]
+    kept: frozenset[str]
+    directions: frozenset[str]
+    no_directions: frozenset[str]
+
+    def fits(self, mapped: ApiCall, unmapped: ApiCall) -> bool:
+        """Whether an unmap is of a family that ends this map."""
+        return unmapped.family in self.alike.get(mapped.family, frozenset())
+
+    def named(self, role: Role, migrating: bool | None = None) -> tuple[str, ...]:
+        """The calls in a role; only those of families that the migration is about, or only the others."""
+        return tuple(
+            name
+            for name, call in self.calls.items()
+            if call.role == role and (migrating is None or (call.family in self.migrating) is migrating)
+        )
+
+
+def load(files: Iterable[Path]) -> Api:
+    """Read the tables. Raises RuleError, naming file and key, for anything that is not in the format or means nothing."""
+    families: dict[str, _Family] = {}
+    calls: dict[str, ApiCall] = {}
+    attributes: dict[str, bool] = {}
+    directions: dict[str, bool] = {}
+    held = [(file, _read(file)) for file in files]
+    for _, table in held:
+        families |= {family.name: family for family in table.family}
+        attributes |= {name: entry.unmap for entry in table.attribute for name in entry.name}
+        directions |= {name: entry.invalid for entry in table.direction for name in entry.name}
+    for file, table in held:
+        for entry in table.call:
+            _checked(file, entry, families, attributes)
+            for name in entry.name:
+                calls[name] = ApiCall(
+                    name, entry.role, entry.family, entry.arguments, frozenset(entry.implies), entry.model or name
+                )
+    alike = {name: frozenset({name, *family.alike}) for name, family in families.items()}
+    return Api(
+        calls,
+        alike,
+        frozenset(name for name, family in families.items() if family.migrates),
+        frozenset(attributes),
+        frozenset(name for name, unmap in attributes.items() if unmap),
+        frozenset(name for name, invalid in directions.items() if not invalid),
+        frozenset(name for name, invalid in directions.items() if invalid),
+    )
+
+
+def _read(file: Path) -> _Table:
+    try:
+        return msgspec.convert(tomllib.loads(file.read_text("utf-8")), _Table)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise RuleError(f"{file}: {error}; see the tables in rules/api for the format") from error
+
+
+def _checked(file: Path, entry: _Call, families: Iterable[str], attributes: Iterable[str]) -> None:
+    name = entry.name[0]
+    if entry.role in ("map", "unmap") and entry.family not in families:
+        raise RuleError(f"{file}: {name}(): there is no family '{entry.family}'; add a [[family]]")
+    for role in entry.arguments:
+        if role not in ARGUMENTS:
+            raise RuleError(f"{file}: {name}(): '{role}' is no argument; write one of {', '.join(sorted(ARGUMENTS))}")
+    for implied in entry.implies:
+        if implied not in attributes:
+            raise RuleError(f"{file}: {name}(): there is no attribute '{implied}'; add an [[attribute]]")

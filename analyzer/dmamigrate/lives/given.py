@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Given: what one call is really given, each argument as a set of values and whether those are all.
+
+It is built once for a call and read by matching, detectors, verdicts and review alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from dmamigrate.findings import Origin
+from dmamigrate.lives.sites import Site
+from dmamigrate.values.constants import Constants, Word
+from dmamigrate.values.engine import Engine
+
+T = TypeVar("T")
+Attributes = frozenset[str]
+_ADDRESSES = ("phys", "page", "ptr", "sg")
+
+
+@dataclass(frozen=True)
+class Known(Generic[T]):
+    """The values that an argument can have; `why` others are possible, "" if these are all."""
+
+    values: frozenset[T]
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.values) and not self.why
+
+
+def of_all(several: Iterable[Known[T]]) -> Known[T]:
+    """What any of several calls can be given; nothing is known if one of them is not."""
+    held = list(several)
+    unknown = next((one.why or "nothing is known of a call" for one in held if not one), "")
+    return Known(frozenset(value for one in held for value in one.values), unknown if held else "there is no call")
+
+
+class Given:
+    """What one call is given."""
+
+    def __init__(self, engine: Engine, site: Site) -> None:
+        self.site = site
+        self._engine = engine
+        self._api = engine.values.tables.knowledge.api
+
+    @cached_property
+    def address(self) -> Origin | None:
+        """Where the address that is mapped comes from, None for a call that maps none."""
+        argument = next((a for role in _ADDRESSES if (a := self.site.argument(role)) is not None), None)
+        return self._engine.origins.of(self.site.use(argument)) if argument is not None else None
+
+    @cached_property
+    def attributes(self) -> Known[Attributes]:
+        """The sets of attributes, those that the call implies included."""
+        implied = self.site.api.implies
+        argument = self.site.argument("attrs")
+        if argument is None:
+            return Known(frozenset({implied}))
+        found = self._engine.constants.of(self.site.use(argument))
+        sets = [self._as_attributes(word) for word in found.words]
+        values = frozenset(one | implied for one in sets if one is not None)
+        odd = next((w.describe() for w, one in zip(found.words, sets, strict=True) if one is None), None)
+        return Known(values, _why(found, f"{odd} is no set of attributes" if odd is not None else ""))
+
+    def _as_attributes(self, word: Word) -> Attributes | None:
+        plain = not (word.number or word.unit or word.inverted)
+        return word.names if plain and word.names <= self._api.attributes else None
+
+    @cached_property
+    def kept(self) -> Known[Attributes]:
+        """The attributes on which a map and its unmap have to agree."""
+        return Known(frozenset(one & self._api.kept for one in self.attributes.values), self.attributes.why)
+
+    @cached_property
+    def directions(self) -> Known[str]:
+        """The directions, by name."""
+        argument = self.site.argument("dir")
+        if argument is None:
+            return Known(frozenset(), "the call has no direction")
+        found = self._engine.constants.of(self.site.use(argument))
+        names = [self._as_direction(word) for word in found.words]
+        odd = next((w.describe() for w, name in zip(found.words, names, strict=True) if name is None), None)
+        values = frozenset(name for name in names if name is not None)
+        return Known(values, _why(found, f"{odd} is no direction" if odd is not None else ""))
+
+    def _as_direction(self, word: Word) -> str | None:
+        name = next(iter(word.names), "")
+        return name if word == Word(names=frozenset({name})) and name in self._api.directions else None
+
+    @cached_property
+    def sizes(self) -> Known[Word]:
+        """The sizes, in bytes or in what a word counts."""
+        argument = self.site.argument("size")
+        if argument is None:
+            return Known(frozenset(), "the call has no size")
+        found = self._engine.constants.of(self.site.use(argument))
+        return Known(found.words, _why(found, ""))
+
+    def term(self, role: str) -> str:
+        """The argument in this role in normal form, "" if the call has none."""
+        argument = self.site.argument(role)
+        return self._engine.terms.of(self.site.use(argument)) if argument is not None else ""
+
+
+def _why(found: Constants, odd: str) -> str:
+    if found.why:
+        return found.why[0]
+    return odd or ("" if found.words else "no value was found")
+
+
+class Givens:
+    """What the calls of one tree are given, each asked once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def of(self, site: Site) -> Given:
+        """What a call is given."""
+        return self._engine.values.queries.fact(("given", site.key, site.written), lambda: Given(self._engine, site))
