@@ -310,7 +310,12 @@ def _knowledge(sources: list[Path] | None) -> Knowledge:
     from dmamigrate import rules
     from dmamigrate.values import knowledge
 
-    return knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])])
+    try:
+        return knowledge.load([*sorted((rules.folder() / "sources").glob("*.toml")), *(sources or [])])
+    except RecursionError as error:
+        raise UsageError(
+            "--sources: a table is nested too deeply; see the tables in rules/sources for the format"
+        ) from error
 
 
 def _folder(tree: Path | None) -> Path | None:

@@ -176,7 +176,8 @@ class External:
             done = self._kernel.make([f"M={self._copy / module}", f"-j{jobs}", _object(within)])
             if made.exists():
                 return None
-            reason = _about(within, _object(within), done.stderr)
+            # as the checkout has it, not the copy
+            reason = _about(within, _object(within), done.stderr).replace(f"{self._copy}/", "")
             if reason != _NOT_BUILT:
                 break
         return reason

@@ -6,6 +6,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dmamigrate.findings import Edit, Rewrite
 from dmamigrate.lives.pair import Life, Site
@@ -119,18 +121,40 @@ def _quoted(name: str) -> str:
     return f'"{"".join(pieces)}"'
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The calls that change together, in order; told from others by their places."""
+
+    places: tuple[tuple[Source, int, int], ...]
+    sites: tuple[Site, ...] = field(compare=False)
+
+
 def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], orphan: Site | None) -> Rewrite:
     """The rewrite of `life` and of every life that shares an unmap with it.
 
     `orphan` is an unmap of the same module whose map was not found: it may be this life's.
     """
-    by_name = {template.before: template for template in templates}
-    sites: dict[tuple[str, int], Site] = {}
+    found: dict[tuple[str, int], Site] = {}
     for member in group:
-        sites |= {site.key: site for site in (member.map, *member.ends)}
+        found |= {site.key: site for site in (member.map, *member.ends)}
+    sites = tuple(found[key] for key in sorted(found))
+    places = tuple((site.fn.source, site.call.start, site.call.end) for site in sites)
+    rewrite = _together(_Group(places, sites), templates)
+    if rewrite.status == "proposed" and orphan is not None and (not life.ends or orphan.key[0] == life.map.key[0]):
+        where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
+        return Rewrite(
+            "withheld", f"{orphan.call.name}() at {where} may end this mapping too, and its own map was not found"
+        )
+    return rewrite
+
+
+@lru_cache(maxsize=4)
+def _together(group: _Group, templates: tuple[Template, ...]) -> Rewrite:
+    """The rewrite of all calls of a group; each of its lives asks for it, one after the other."""
+    by_name = {template.before: template for template in templates}
     edits: list[Edit] = []
     calls: dict[str, dict[tuple[int, int], NewCall]] = {}
-    for site in sites.values():
+    for site in group.sites:
         template = by_name.get(site.call.name)
         where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
         if template is None:
@@ -146,18 +170,12 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...], 
         new = new_call(site, template)
         calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
         edits += rewrite(site.fn.source, site.call, new)
-    if orphan is not None and (not life.ends or orphan.key[0] == life.map.key[0]):
-        where = f"{orphan.fn.source.path}:{orphan.fn.source.line(orphan.call.start)}"
-        return Rewrite(
-            "withheld", f"{orphan.call.name}() at {where} may end this mapping too, and its own map was not found"
-        )
     text = ""
-    sources = {site.fn.source.path: site.fn.source for site in sites.values()}
+    sources = {site.fn.source.path: site.fn.source for site in group.sites}
     for path in sorted(sources):
         mine = tuple(edit for edit in edits if edit.path == path)
-        fns = {site.fn for site in sites.values() if site.fn.source.path == path}
+        fns = {site.fn for site in group.sites if site.fn.source.path == path}
         if reason := check.unlike(sources[path], mine, calls[path], fns):
-            return Rewrite("withheld", f"{path}: {reason} when {life.map.call.name}() and its unmaps are rewritten")
+            return Rewrite("withheld", f"{path}: {reason} when its calls are rewritten")
         text += diff(path, sources[path].data, apply(sources[path].data, mine))
-    ordered = tuple(sorted(edits, key=lambda edit: (edit.path, edit.start)))
-    return Rewrite("proposed", None, ordered, text)
+    return Rewrite("proposed", None, tuple(sorted(edits, key=lambda edit: (edit.path, edit.start))), text)
