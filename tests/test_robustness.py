@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -572,3 +573,64 @@ def test_json_is_utf8_whatever_the_source_is(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     json.dumps(document, ensure_ascii=False).encode("utf-8")
     assert document["findings"][0]["path"] == "w\\xfcn.c"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(b"x = " + b"[" * 100_000, id="nested"),
+        pytest.param(b"\xff\xfe", id="no UTF-8"),
+        pytest.param(b"header = 1\n[[source]]\ncall = 3\n", id="other types"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00", id="NUL"),
+    ],
+)
+def test_a_table_of_any_content_gives_one_line(tmp_path: Path, table: bytes) -> None:
+    (tmp_path / "own.toml").write_bytes(table)
+    (tmp_path / "win.c").write_text("int x;\n")
+    done = run("scan", tmp_path, "--sources", tmp_path / "own.toml")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "internal" not in done.stderr
+
+
+# ---- signals
+
+
+def _ended(tmp_path: Path, sent: signal.Signals) -> tuple[int, str]:
+    """A run that is in the midst of judging, ended by a signal: its status, and what it said."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "win.c").write_text(SOURCE)
+        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
+    slow = (
+        "import os, time, dmamigrate.judge as j\n"
+        "def module(*_): open(f'begun{os.getpid()}', 'w').close(); time.sleep(60)\n"
+        "j.Work.module = module\n"
+        "from dmamigrate.__main__ import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, "scan", ".", "-j2"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(begun := list(tmp_path.glob("begun*"))) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(sent)
+    said = process.communicate(timeout=50)[1]
+    for _ in range(500):
+        if not any(Path(f"/proc/{file.name.removeprefix('begun')}").exists() for file in begun):
+            return process.returncode, said
+        time.sleep(0.02)
+    raise AssertionError("a child is left")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_and_its_children(tmp_path: Path, sent: signal.Signals) -> None:
+    assert _ended(tmp_path, sent) == (128 + sent, "dmamigrate: interrupted\n")
+
+
+def test_children_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    assert _ended(tmp_path, signal.SIGKILL) == (-signal.SIGKILL, "")

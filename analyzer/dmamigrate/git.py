@@ -388,6 +388,8 @@ def scratch(lender: Path | None = None) -> Iterator[Scratch]:
             None,
             environment,
         )
+        with open(folder / "config", "a") as config:
+            config.write("[core]\n\tprotectNTFS = false\n")  # nothing is ever checked out here
         (folder / "info").mkdir(exist_ok=True)
         (folder / "info/attributes").write_text("*.[ch] diff=cpp\n")  # a hunk's header names the function, not a label
         shallow = (

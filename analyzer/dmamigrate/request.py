@@ -81,7 +81,10 @@ def known_rules(folder: Path | None) -> tuple[Rule, ...]:
 
 def table(sources: tuple[Path, ...], folder: Path | None = None) -> Knowledge:
     """What calls and kernel interfaces mean, with the tables of the user's own."""
-    return rules.tables((folder,) if folder is not None else (), sources)
+    try:
+        return rules.tables((folder,) if folder is not None else (), sources)
+    except RecursionError as error:
+        raise UsageError("--sources: a table is nested too deeply; rules/sources has the format") from error
 
 
 def folder_of(tree: Path | None) -> Path | None:

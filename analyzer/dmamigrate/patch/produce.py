@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def changes(report: Report, wishes: Wishes) -> Made:
     said = [f"{path}: has changes that are not committed; the patch is made on top of them" for path in dirty]
     kept = made
     if wishes.build is not None and made:
-        kept, built = _built(made, wishes.build, wishes.jobs)
+        kept, built = _built(root, made, wishes.build, wishes.jobs)
         said += built
     left = _left(report, {id(finding) for one in kept for finding in one.findings})
     return Made(tuple(kept), left, tuple(dict.fromkeys(said)), len(kept) < len(made))
@@ -121,13 +121,21 @@ def _with_helpers(root: Path, one: Change, template: str) -> Change:
     )
 
 
-def _built(made: list[Change], tree: Path, jobs: int) -> tuple[list[Change], list[str]]:
+def _built(root: Path, made: list[Change], tree: Path, jobs: int) -> tuple[list[Change], list[str]]:
     """The changes that do not break the build, and what became of each file."""
     with tempfile.TemporaryDirectory(prefix="dmamigrate-build-") as name:
-        scratch = build.Scratch(tree, Path(name).resolve())
+        folder = Path(name).resolve()
+        scratch = build.Scratch(tree, folder)
+        own = [all(scratch.has(file.path) for file in one.files if file.before) for one in made]
         scratch.prepare(jobs)
-        results = list(build.check(scratch, [one.files for one in made], jobs))
-    said = [
+        outside: Iterator[list[build.Built]] = iter(())
+        inside = build.check(scratch, [one.files for one, here in zip(made, own, strict=True) if here], jobs)
+        if not all(own):
+            external = build.External(root, folder, scratch)
+            outside = build.check(external, [one.files for one, here in zip(made, own, strict=True) if not here], jobs)
+        results = [next(inside if here else outside) for here in own]
+    said = [f"check-build: compiled in private copies by the Makefiles of {tree}, which run what they name"]
+    said += [
         f"{one.path}: {one.status}{f': {one.reason}' if one.reason else ''}" for several in results for one in several
     ]
     good = [
