@@ -11,6 +11,7 @@ import pytest
 from tests.test_cli import Done, run
 from tests.test_touched import BAD, HEADER, OLD
 
+TABLE = '[[source]]\ncall = ["vendor_base"]\norigin = ["pci-bar"]\nevidence = "vendor.c"\n'
 TWO = OLD.replace("win_st", "other_st").replace("struct win ", "struct other ")
 
 
@@ -90,7 +91,7 @@ def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
     assert [rows["target"][0].strip(), rows["target"][1]] == ["6.18", str(project / "pyproject.toml")]
     assert [rows["pages"][0].strip(), rows["effort"][1]] == ["true", "default"]
     assert str(project / "t.toml") in shown  # paths are taken from where the file stands
-    (project / "t.toml").write_text("source = []\n")
+    (project / "t.toml").write_text(TABLE)
     assert _scan(project, "--tree", ".", **env) == BOTH
     assert _scan(project, "--tree", ".", "--select", "map-resource", **env) == BOTH[1:]
 
