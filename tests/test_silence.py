@@ -11,7 +11,7 @@ import pytest
 from tests.test_cli import Done, run
 from tests.test_touched import BAD, HEADER, OLD
 
-TABLE = '[[source]]\ncall = ["vendor_base"]\norigin = ["pci-bar"]\nevidence = "vendor.c"\n'
+TABLE = '[[source]]\ncall = ["vendor_base"]\norigin = ["pci-bar"]\nevidence = "vendor.c: BAR 4"\n'
 TWO = OLD.replace("win_st", "other_st").replace("struct win ", "struct other ")
 
 
