@@ -133,7 +133,7 @@ class Tree:
                     return
                 limit -= 1
                 yield file
-            queue += [one for one in folders if family or not self._builds(one)]
+            queue += [one for one in folders if family or not self._builds(one) or self._reaches_up(one)]
 
     def search(self, word: str, folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold `word` as a whole identifier."""
@@ -163,7 +163,7 @@ class Tree:
             parent = folder.rpartition("/")[0]
             makefile = self._makefile(folder)
             builds = self._builds(folder)
-            siblings = builds and re.search(r"\.\./\w|/\.\.\s*$", makefile, re.MULTILINE) is not None
+            siblings = builds and self._reaches_up(folder)
             if not folder or not self.is_driver_folder(parent) or (builds and not siblings):
                 return folder
             if not makefile and not self._has_makefile(parent):
@@ -171,6 +171,10 @@ class Tree:
             folder = parent
             if siblings:
                 return folder
+
+    def _reaches_up(self, folder: str) -> bool:
+        """Whether a folder's Makefile names something beside the folder: its files are then built, or built with, elsewhere."""
+        return re.search(r"\.\./\w|/\.\.\s*$", self._makefile(folder), re.MULTILINE) is not None
 
     def _makefile_uncached(self, folder: str) -> str:
         for name in ("Makefile", "Kbuild"):
@@ -334,10 +338,27 @@ class Tree:
                 return fields, header.source.path
         folder = self.module(path)
         for other in self.search(tag, folder) if self.is_driver_folder(folder) else ():
-            candidate = self.unit(other) if may_define_struct(self._bytes(other), tag.encode()) else None
+            data = self._bytes(other)
+            defines = may_define_struct(data, tag.encode()) or (
+                b"typedef" in data and re.search(rb"\}\s*\**\s*" + re.escape(tag.encode()) + rb"\b", data) is not None
+            )
+            candidate = self.unit(other) if defines else None
             if candidate is not None and (fields := candidate.fields(tag)) is not None:
                 return fields, other
         return None
+
+    def sharing(self, tag: str, field: str, unit: Unit) -> frozenset[str]:
+        """The other members of struct or union `tag` that share memory with `field`, as members of a union do."""
+        outer, _, inner = tag.partition("::")
+        found = self.struct(outer, unit)
+        home = self.unit(found[1]) if found is not None else None
+        if home is None:
+            return frozenset()
+        prefix = f"{inner}." if inner else ""
+        shared = home.sharing(outer, prefix + field)
+        return frozenset(
+            name.removeprefix(prefix) for name in shared if name.startswith(prefix) and name != prefix + field
+        )
 
     def struct_home(self, tag: str, unit: Unit) -> str:
         """The path of the file that defines struct `tag` as `unit` sees it, "" if none does."""

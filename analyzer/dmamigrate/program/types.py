@@ -27,6 +27,15 @@ _CONTAINER_OF = frozenset(
      "rb_entry", "rb_entry_safe", "hlist_entry", "llist_entry", "hlist_entry_safe"}
 )  # fmt: skip
 
+# Types that no typedef of interest hides behind.
+_PLAIN = frozenset(
+    {"void", "int", "char", "long", "short", "unsigned", "signed", "bool", "float", "double", "fn", "struct", "union", "enum",
+     "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "size_t", "ssize_t", "dma_addr_t", "phys_addr_t", "resource_size_t",
+     "__le16", "__le32", "__le64", "__be16", "__be32", "__be64", "__u8", "__u16", "__u32", "__u64", "irqreturn_t", "gfp_t",
+     "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "loff_t", "netdev_tx_t", "spinlock_t", "wait_queue_head_t"}
+)  # fmt: skip
+_LAYERS = 4  # of typedefs behind typedefs
+_STANDS_FOR = re.compile(r"((?:struct|union) \w+) ?(\**)")
 # What stands before a function's name where it is declared: a type, stars, annotations.
 _RETURNS = re.compile(rb"(?:\b(struct|union)\s+)?\b(?!return\b|else\b)(\w+)\s+(\**)\s*(?:__\w+\s+)*\Z")
 
@@ -42,26 +51,33 @@ class Types:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._typedefs: dict[tuple[str, str], str] = {}
+        self._typedefs: dict[tuple[str, str], CType | None] = {}
 
     def resolve(self, kind: CType, unit: Unit) -> CType:
-        """`kind` with a typedef of a struct replaced by the struct."""
-        if not kind.base or " " in kind.base or kind.base in ("void", "int", "char", "long", "unsigned"):
-            return kind
-        key = (kind.base, unit.source.path)
-        if key not in self._typedefs:
-            self._typedefs[key] = self._typedef(kind.base, unit)
-        base = self._typedefs[key]
-        return CType(base, kind.pointers) if base else kind
+        """`kind` with a typedef, or a macro that stands for a type, replaced by what it stands for."""
+        for _ in range(_LAYERS):
+            if not kind.base or " " in kind.base or kind.base in _PLAIN:
+                return kind
+            key = (kind.base, unit.source.path)
+            if key not in self._typedefs:
+                self._typedefs[key] = self._typedef(kind.base, unit)
+            found = self._typedefs[key]
+            if found is None or found.base == kind.base:
+                return kind
+            kind = CType(found.base, kind.pointers + found.pointers)
+        return kind
 
-    def _typedef(self, name: str, unit: Unit) -> str:
-        if not name.endswith("_t") and not name[:1].isupper():
-            return ""
+    def _typedef(self, name: str, unit: Unit) -> CType | None:
         for one in (unit, *self._tree.headers(unit)):
             found = one.typedef(name)
             if found is not None:
-                return found if found.startswith(("struct ", "union ")) else ""
-        return ""
+                return found
+        for one in (unit, *self._tree.headers(unit)) if not name.endswith("_t") else ():
+            for macro in one.macros(name):
+                text = " ".join(macro.source.blanked[macro.start : macro.end].decode("latin-1").split())
+                if not macro.params and (words := _STANDS_FOR.fullmatch(text)) is not None:
+                    return CType(words[1], words[2].count("*"))
+        return None
 
     def of(self, expr: Expr, fn: Function, unit: Unit) -> CType | None:
         """The type of `expr` inside `fn`, None if it cannot be told."""
@@ -130,15 +146,11 @@ class Types:
         return None
 
     def _global(self, name: str, unit: Unit) -> CType | None:
-        declaration = re.compile(
-            rb"^(?:[\w \t]*?)\b((?:struct|union)\s+\w+|\w+)\s+(\**)\s*" + re.escape(name.encode()) + rb"\b\s*(\[?)",
-            re.MULTILINE,
-        )
-        found = declaration.search(unit.source.code)
-        if found is None or found.group(1) in (b"return", b"goto", b"case", b"else"):
-            return None
-        base = " ".join(found.group(1).decode().split())
-        return self.resolve(CType(base, len(found.group(2)) + (found.group(3) == b"[")), unit)
+        kind = unit.variable(name)
+        for header in self._tree.headers(unit) if kind is None else ():
+            if not header.source.path.startswith("include/") and (kind := header.variable(name)) is not None:
+                break
+        return self.resolve(kind, unit) if kind is not None else None
 
     def member(self, expr: Member, fn: Function, unit: Unit) -> tuple[str, CType] | None:
         """For `base.field`: the tag of the struct that holds the field, and the field's type."""

@@ -11,7 +11,7 @@ from dmamigrate.syntax.dialect import blank_head, opening
 from dmamigrate.syntax.source import Source
 
 _TOKEN = re.compile(rb"[{}]|^[ \t]*#[ \t]*(?:if|el|endif)[^\n]*", re.MULTILINE)
-_TAG = re.compile(rb"\b(struct|union|enum)\s+(\w+)?\s*\Z")
+_TAG = re.compile(rb"\b(struct|union|enum)(?:\s+(\w+))?\s*\Z")
 _VARIABLE = re.compile(rb"(\w+)\s*(?:\[[^;{}]*\]\s*)*=\s*\Z")
 _NAME_BEFORE = re.compile(rb"(\w+)\s*\Z")
 

@@ -138,6 +138,17 @@ def initial_value(source: Source, item: Item) -> Expr:
     return lowering.expr(lists[0]) if lists else Expr(item.body, item.end)
 
 
+def declared(text: bytes, name: str) -> CType | None:
+    """The type of the variable `name` that the declaration `text`, without its end, declares; None if it declares none."""
+    root = parse(dialect.blank_annotations(text).replace(b"#", b" ") + b";")
+    for child in descend(root, "declaration"):
+        for one in child.children_by_field_name("declarator"):
+            found, pointers, function = declarator(one)
+            if found is not None and text_of(found) == name and not (function and pointers == 0):
+                return CType("fn" if function else type_text(child.child_by_field_name("type")), pointers)
+    return None
+
+
 def expression(text: bytes, start: int) -> Expr:
     """The expression that `text`, found at offset `start`, is."""
     lowering = Lowering(start - len(b"void f(){"))
@@ -190,4 +201,49 @@ def _members(node: tree_sitter.Node, prefix: str) -> dict[str, CType]:
                 result |= _members(inner, label + ".")
         if inner is not None and not declarators:
             result |= _members(inner, prefix)
+    return result
+
+
+def unions(text: bytes, whole: bool) -> tuple[tuple[frozenset[str], ...], ...]:
+    """The unions among the members whose braces and contents are `text`: for each the names that share its memory.
+
+    An alternative is a set of names, more than one where it is a struct. `whole` says that the text itself is a union's.
+    """
+    root = parse(b"struct x" + dialect.blank_annotations(b"".join(dialect.variants(text)[:1])) + b";")
+    lists = descend(root, "field_declaration_list")
+    found: list[tuple[frozenset[str], ...]] = []
+    if lists:
+        _union_groups(lists[0], "", whole, found)
+    return tuple(found)
+
+
+def _union_groups(node: tree_sitter.Node, prefix: str, union: bool, found: list[tuple[frozenset[str], ...]]) -> None:
+    alternatives: list[frozenset[str]] = []
+    for child in node.named_children:
+        if child.type != "field_declaration":
+            continue
+        alternatives.append(frozenset(_named_members(child, prefix)))
+        kind = child.child_by_field_name("type")
+        inner = kind.child_by_field_name("body") if kind is not None else None
+        if kind is None or inner is None:
+            continue
+        names = [text_of(n) for d in child.children_by_field_name("declarator") if (n := declarator(d)[0]) is not None]
+        for name in names or [""]:
+            _union_groups(inner, f"{prefix}{name}." if name else prefix, kind.type == "union_specifier", found)
+    if union:
+        found.append(tuple(one for one in alternatives if one))
+
+
+def _named_members(declaration: tree_sitter.Node, prefix: str) -> set[str]:
+    """All names that one declaration of members makes, those of structs inside it too."""
+    kind = declaration.child_by_field_name("type")
+    inner = kind.child_by_field_name("body") if kind is not None else None
+    names = [
+        text_of(n) for d in declaration.children_by_field_name("declarator") if (n := declarator(d)[0]) is not None
+    ]
+    result = {prefix + name for name in names}
+    for name in names or [""]:
+        for child in inner.named_children if inner is not None else ():
+            if child.type == "field_declaration":
+                result |= _named_members(child, f"{prefix}{name}." if name else prefix)
     return result

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from dmamigrate.syntax import parts
+from dmamigrate.syntax.dialect import blank_annotations
 from dmamigrate.syntax.expr import Expr
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item, items
@@ -20,6 +21,12 @@ _OPENS = re.compile(rb"\s*(?:__\w+\s*)*\{")
 
 
 _UNINDENTED = re.compile(rb"^[^ \t\n#/*][^\n(]*\([^\n]*", re.MULTILINE)
+# What stands between the brace that closes a type and the semicolon: names, with stars and brackets.
+_TAIL = re.compile(rb"\s*(?:\**\s*\w+\s*(?:\[[^\]]*\]\s*)*(?:=[^;]*)?,?\s*)+;")
+_DECLARATORS = re.compile(rb"(\**)\s*\b([A-Za-z_]\w*)\s*((?:\[[^\]]*\]\s*)*)")
+_TYPEDEF = re.compile(
+    rb"\btypedef\s+((?:const\s+)?(?:(?:struct|union|enum)\s+\w+|\w+(?:[ \t]+\w+)*?))\s*([*\s]*)\b(\w+)\s*;"
+)
 _BEFORE_PARENTHESIS = re.compile(rb"(\w+)\s*\(")
 
 
@@ -47,6 +54,8 @@ class Unit:
         self._functions: dict[int, Function] = {}
         self._macros: dict[str, tuple[Function, ...]] = {}
         self._fields: dict[str, dict[str, CType] | None] = {}
+        self._variables: dict[str, CType | None] = {}
+        self._unions: dict[str, tuple[tuple[frozenset[str], ...], ...]] = {}
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
@@ -126,20 +135,90 @@ class Unit:
     def fields(self, tag: str) -> dict[str, CType] | None:
         """The members of struct or union `tag` if it is defined here."""
         if tag not in self._fields:
-            found = may_define_struct(self.source.data, tag.encode()) and self.named("type", tag)
-            item = found[0] if found else None
+            item = self._type(tag)
             self._fields[tag] = parts.fields(self.source.code[item.body : item.end]) if item is not None else None
         return self._fields[tag]
 
-    def typedef(self, name: str) -> str | None:
-        """What `typedef struct x name` or `typedef x name` stands for, as a type's base name; None if not here."""
-        if name.encode() not in self.source.data:
+    def _type(self, tag: str) -> Item | None:
+        """Where struct or union `tag` is defined here; one without a tag goes by the name behind it."""
+        if tag.encode() not in self.source.data:
             return None
-        pattern = rb"\btypedef\s+((?:struct|union|enum)\s+\w+|\w+)\s+" + re.escape(name.encode()) + rb"\s*;"
-        if plain := re.search(pattern, self.source.code):
-            return " ".join(plain.group(1).decode().split())
+        found = self.named("type", tag) if may_define_struct(self.source.data, tag.encode()) else []
+        tail = None if found else self._tails.get(tag)
+        return found[0] if found else tail[2] if tail is not None and not tail[2].name else None
+
+    def sharing(self, tag: str, member: str) -> frozenset[str]:
+        """The members of struct or union `tag`, defined here, that share memory with `member`."""
+        if tag not in self._unions:
+            item = self._type(tag)
+            text = self.source.code[item.body : item.end] if item is not None else b""
+            whole = item is not None and b"union" in self.source.code[item.head : item.body].split()
+            self._unions[tag] = parts.unions(text, whole) if item is not None and (whole or b"union" in text) else ()
+        return frozenset(
+            name
+            for group in self._unions[tag]
+            if (mine := _alternative(group, member)) is not None
+            for other in group
+            if other is not mine
+            for name in other
+        )
+
+    @cached_property
+    def _tails(self) -> dict[str, tuple[bool, CType, Item]]:
+        """What is declared behind the closing brace of a struct or union: by name, whether it is a typedef, its type."""
+        result: dict[str, tuple[bool, CType, Item]] = {}
+        for item in self.items:
+            if item.kind != "type":
+                continue
+            words = self.source.code[item.head : item.body].split()
+            kind = "union" if b"union" in words else "enum" if b"enum" in words else "struct"
+            tail = self.source.code[item.end : self.source.code.find(b";", item.end) + 1]
+            names = _DECLARATORS.findall(blank_annotations(tail)) if _TAIL.fullmatch(blank_annotations(tail)) else []
+            for stars, name, brackets in names:
+                tag = item.name or name.decode()
+                pointers = stars.count(b"*") + (b"[" in brackets)
+                result[name.decode()] = (b"typedef" in words, CType(f"{kind} {tag}", pointers), item)
+        return result
+
+    @cached_property
+    def _typedefs(self) -> dict[str, CType]:
+        """The typedefs that stand here, by name."""
+        result = {name: kind for name, (typedef, kind, _) in self._tails.items() if typedef}
+        if b"typedef" in self.source.data:
+            for found in _TYPEDEF.finditer(self.source.code):
+                base = " ".join(found.group(1).decode("latin-1").split())
+                result.setdefault(found.group(3).decode("latin-1"), CType(base, found.group(2).count(b"*")))
+        return result
+
+    def typedef(self, name: str) -> CType | None:
+        """What a typedef of this name here stands for; None if there is none."""
+        return self._typedefs.get(name) if name.encode() in self.source.data else None
+
+    def variable(self, name: str) -> CType | None:
+        """The type of the variable of this name that is declared here outside of functions, None if there is none."""
+        if name not in self._variables:
+            self._variables[name] = self._declared(name) if name.encode() in self.source.data else None
+        return self._variables[name]
+
+    def _declared(self, name: str) -> CType | None:
+        tail = self._tails.get(name)
+        if tail is not None and not tail[0]:
+            return tail[1]
+        code = self.source.code
+        for found in re.finditer(rb"\b" + re.escape(name.encode()) + rb"\b(?=\s*(?:\[[^\]]*\]\s*)*[=;,{])", code):
+            item = self.item_at(found.start())
+            if item is not None and not (item.kind == "variable" and found.start() < item.body):
+                continue
+            start = max(code.rfind(end, 0, found.start()) for end in (b";", b"}", b"\n\n")) + 1
+            kind = parts.declared(code[start : found.end()], name)
+            if kind is not None:
+                return kind
         return None
 
     def initial_value(self, item: Item) -> Expr:
         """The initialiser of a top-level variable."""
         return parts.initial_value(self.source, item)
+
+
+def _alternative(group: tuple[frozenset[str], ...], member: str) -> frozenset[str] | None:
+    return next((one for one in group if member in one), None)

@@ -30,18 +30,26 @@ def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
         minuend = ask(left)
         if isinstance(strip(right), Constant) or not is_address(minuend):
             return minuend
-        # the distance between two addresses is a number
-        return NUMBER if is_address(ask(right)) else minuend
+        other = ask(right)
+        if not is_address(other):
+            return minuend
+        # the distance between two addresses is a number; between two kinds, one that turns the one into the other
+        return NUMBER if {leaf.kind for leaf in minuend} == {leaf.kind for leaf in other} else minuend
     if op == "&":
         first = ask(left)
         return ask(right) if is_number(first) else first
     # a sum has one address in it; what is left of a difference is an offset, so look at the other side first
     if isinstance(strip(left), Binary) and strip(left).op == "-":  # type: ignore[attr-defined]
         left, right = right, left
+    difference = strip(right)
+    if op == "+" and isinstance(difference, Binary) and difference.op == "-":
+        return _with_offset(ask(left), difference, ask)
     first = ask(left)
-    if isinstance(strip(right), Constant) or (is_address(first) and op != "|"):
+    if isinstance(strip(right), Constant):
         return first
     second = ask(right)
+    if is_address(first) and is_address(second):
+        return merge((first, second))
     if is_number(first) or (not second and not is_address(first)):
         # (an empty answer is the question itself again, as in base = base + offset: no new origin)
         return second
@@ -50,3 +58,15 @@ def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
     if is_number(second) or (is_address(first) and not is_address(second)):
         return first
     return second if is_address(second) and not is_address(first) else merge((first, second))
+
+
+def _with_offset(base: Leaves, difference: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
+    """`base + (minuend - other)`: the base at an offset, or the minuend where the other is what the base is."""
+    if not is_address(base):
+        found = ask(difference)
+        return found if is_number(base) or (not base and is_address(found)) else merge((base, found))
+    other = ask(difference.parts[1])
+    if is_address(other) and {leaf.kind for leaf in other} == {leaf.kind for leaf in base}:
+        minuend = ask(difference.parts[0])
+        return minuend if is_address(minuend) else base
+    return base

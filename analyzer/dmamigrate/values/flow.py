@@ -19,7 +19,8 @@ from dataclasses import replace
 
 from dmamigrate.program.queries import Queries, Stop
 from dmamigrate.program.reach import Definition, Effects, Reaching, reaching, root_of, set_unseen, substitute
-from dmamigrate.program.stores import Store, Stores
+from dmamigrate.program.records import Store
+from dmamigrate.program.stores import Stores
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
 from dmamigrate.syntax.expr import (
@@ -68,7 +69,7 @@ class Flow:
     def __init__(self, tree: Tree, tables: Tables, queries: Queries) -> None:
         self.tree = tree
         self.types = Types(tree)
-        self.stores = Stores(tree, self.types, tables.knowledge.aliases)
+        self.stores = Stores(tree, self.types, tables.knowledge.aliases, tables.knowledge.copies)
         self._tables = tables
         self._queries = queries
 
@@ -342,8 +343,13 @@ class Flow:
         if found is None:
             return closed(f"the type of {text_of(use, member.parts[0])} could not be told")
         tag, home = found
-        source = Field(tag, member.field, unit, home, question.element)
-        return Inflows((Inflow(source, use.fn, member, f"field of struct {tag.replace('::', '.')}"),))
+        label = tag.replace("::", ".")
+        edge = Inflow(
+            Field(tag, member.field, unit, home, question.element), use.fn, member, f"field of struct {label}"
+        )
+        guessed = self.types.member(member, use.fn, unit) is None
+        why = f"the type of {text_of(use, member.parts[0])} could not be told; it is taken for struct {label}"
+        return Inflows((edge,), (Stop(why),) if guessed else ())
 
     def _into_field(self, question: Field) -> Inflows:
         tag, field = question.tag, question.field
@@ -353,20 +359,25 @@ class Flow:
         label = tag.replace("::", ".")
         edges = self.of_stores((_inside(s) if question.element else s for s in ordered), f"{field} is set here")
         nothing = f"no store to {label}.{field} was found in {self.stores.searched(tag, question.unit)}"
+        doubts = tuple(Stop(reason) for reason in dict.fromkeys(store.doubt for store in stores if store.doubt))
         if not edges:
-            return closed(nothing)
+            return Inflows((), doubts or (Stop(nothing),))
         reason = f"struct {label} is used beyond this driver; only the stores near by were read"
-        return Inflows(edges, () if complete else (Stop(reason, True),), nothing)
+        return Inflows(edges, (*doubts, *(() if complete else (Stop(reason, True),))), nothing)
 
     def of_stores(self, stores: Iterable[Store], note: str) -> tuple[Inflow, ...]:
         """The edges that stores to a member or a global are."""
         return tuple(edge for store in stores if (edge := self._stored(store, note)) is not None)
 
     def _stored(self, store: Store, note: str) -> Inflow | None:
+        if store.doubt:
+            return None
         if store.value is None:
             return Inflow(None, store.fn, store.place)
         if store.call is None:
-            return Inflow(Use(store.fn, store.node, store.value), store.fn, store.value, note)
+            user = store.user
+            frame = Frame(user.fn, user.node, user.call, None) if user is not None else None
+            return Inflow(Use(store.fn, store.node, store.value, frame), store.fn, store.value, note)
         if store.call.name in self._tables.knowledge.inert:
             return None
         fill = Fill(Use(store.fn, store.node, store.place), store.call, store.argument)
@@ -491,9 +502,11 @@ class Flow:
                 seen = substitute(place, argument.parts[0], Unary(argument.start, argument.end, (pointer,), "*"))
             else:
                 seen = substitute(place, argument, pointer)
-            if target.macro:
-                continue
             at = Exit(target, seen, inner)
+            if target.macro and not self._leaves_something(at, 6):
+                if not self._tables.knows(call.name) and _hides(target, param):
+                    reasons.append(Stop(f"{call.name}() is a macro, and what it stores was not followed"))
+                continue
             if target.variables[param].type.base == "void" and not self._leaves_something(at, 6):
                 reasons.append(Stop(f"{target.name}() takes a void pointer, and what it stores there was not followed"))
             else:
@@ -539,6 +552,18 @@ class Flow:
         if not callers and complete:
             return closed(f"no caller of {fn.name}() was found")
         return Inflows(tuple(edges), () if complete else (stop,))
+
+
+def _hides(macro: Function, param: int) -> bool:
+    """Whether a macro may store through a parameter in a way that is not seen: it hands it on, or keeps it elsewhere."""
+    for node in macro.nodes:
+        for part in walk(node.expr) if node.expr is not None else ():
+            given = part.args if isinstance(part, Call) else part.parts[1:] if isinstance(part, Assign) else ()
+            if any(isinstance(e, Name) and e.variable == param for argument in given for e in walk(argument)):
+                return True
+            if type(part) is Expr and (part.parts or part.end > part.start):
+                return True
+    return False
 
 
 def _both(one: Inflows, other: Inflows) -> Inflows:

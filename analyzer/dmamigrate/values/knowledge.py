@@ -61,12 +61,22 @@ class _Alias(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
     pass
 
 
+class _Copy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Calls that overwrite what an argument points to, whatever its type, from another argument or from elsewhere."""
+
+    call: tuple[str, ...]
+    evidence: Annotated[str, msgspec.Meta(min_length=10)]
+    to: int
+    source: int | None = msgspec.field(name="from", default=None)
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     source: tuple[_Source, ...] = ()
     propagator: tuple[_Propagator, ...] = ()
     stop: tuple[_Stop, ...] = ()
     inert: tuple[_Inert, ...] = ()
     alias: tuple[_Alias, ...] = ()
+    copy: tuple[_Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,9 @@ class Knowledge:
     """All tables: calls by (name, argument that is set or RETURN), fields by "struct.member", variables by name.
 
     `inert` are the calls that store nothing through what they are handed; `aliases` are the macros
-    that name a member, as sg_dma_address(sg) does. `api` are the mapping calls themselves.
+    that name a member, as sg_dma_address(sg) does. `copies` are the calls that overwrite
+    what an argument points to (its number, from 0, and that of the source, None if it lies elsewhere); `api` are the mapping
+    calls themselves.
     """
 
     calls: dict[tuple[str, int], tuple[Meaning, ...]]
@@ -105,6 +117,7 @@ class Knowledge:
     variables: dict[str, Meaning]
     inert: set[str]
     aliases: dict[str, str]
+    copies: dict[str, tuple[int, int | None]]
     api: Api
 
     def words_for(self, kind: Kind) -> tuple[str, ...]:
@@ -135,11 +148,12 @@ def load(files: Iterable[Path], api: Api) -> Knowledge:
 
     Raises RuleError, naming file and key, for anything that is not in the format.
     """
-    knowledge = Knowledge({}, {}, {}, set(), {}, api)
+    knowledge = Knowledge({}, {}, {}, set(), {}, {}, api)
     for file in files:
         table = _read(file)
         knowledge.inert.update(name for entry in table.inert for name in entry.call)
         knowledge.aliases.update((name, entry.field[0]) for entry in table.alias for name in entry.call if entry.field)
+        knowledge.copies.update((name, (entry.to, entry.source)) for entry in table.copy for name in entry.call)
         for entry in (*table.source, *table.propagator, *table.stop):
             match entry:
                 case _Source():

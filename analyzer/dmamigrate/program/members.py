@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Who stores to a struct member, across the files that can see the struct."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from dmamigrate.program.reach import root_of, substitute
+from dmamigrate.program.records import CallSite, Store, file_scope
+from dmamigrate.program.tree import Tree
+from dmamigrate.program.types import Types, struct_tag
+from dmamigrate.syntax.expr import Assign, Call, Cast, Expr, Index, Initializer, Member, Unary, strip, walk
+from dmamigrate.syntax.functions import CType, Function
+from dmamigrate.syntax.items import Item
+from dmamigrate.syntax.unit import Unit
+
+_HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
+
+_STORED = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&^*]=|<<=|>>=)")
+_WRITTEN = re.compile(rb"\b(?:WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap)\s*\([^;{}]*\Z")
+_HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
+_SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where a member of this name is stored to, or handed on by address, and the variable before it if that is all."""
+    at = text.find(field)
+    while at >= 0:
+        end = at + len(field)
+        if text[end : end + 1] not in (b"", b" ") and text[end] in _WORD:
+            at = text.find(field, end)
+            continue
+        before = text[max(0, at - 100) : at].rstrip()
+        if before.endswith((b"->", b".")) and (
+            _STORED.match(text, end) or _HANDED.search(before) or _WRITTEN.search(before)
+        ):
+            base = _SIMPLE_BASE.search(before)
+            yield at, base.group(1) if base else b""
+        at = text.find(field, end)
+
+
+def _declared_otherwise(text: bytes, variable: bytes, tag: str) -> bool:
+    """Whether the function `text` declares `variable` as a pointer to, or as, another struct: cheaper than parsing it."""
+    kinds = set(re.findall(rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*" + re.escape(variable) + rb"\b", text))
+    return bool(kinds) and tag.encode() not in kinds
+
+
+class Members:
+    """Answers for one tree."""
+
+    def __init__(
+        self, tree: Tree, types: Types, aliases: dict[str, str], copies: dict[str, tuple[int, int | None]]
+    ) -> None:
+        """`aliases` are macros that name a member, `copies` calls that overwrite what an argument points to."""
+        self._tree = tree
+        self._types = types
+        self._aliases = aliases
+        self._copies = copies
+        self._overwriting = cache(self._overwriting_in)
+        self.of_field = cache(self._of_field)
+        self.in_file = cache(self._in_file)
+        self.only_struct_with = cache(self._only_struct_with)
+
+    def _of_field(self, tag: str, field: str, unit: Unit) -> tuple[tuple[Store, ...], bool]:
+        """The stores to a member and to those that share its memory, and whether every place that can see it was read."""
+        stores, complete = self._of_one(tag, field, unit)
+        for other in sorted(self._tree.sharing(tag, field, unit)):
+            more, whole = self._of_one(tag, other, unit)
+            stores, complete = (*stores, *more), complete and whole
+        return stores, complete
+
+    def _of_one(self, tag: str, field: str, unit: Unit) -> tuple[tuple[Store, ...], bool]:
+        """The stores to member `field` of struct `tag`, and whether every place that can see the struct was read."""
+        outer = tag.partition("::")[0]
+        home = self._tree.struct(outer, unit)
+        scope = self._tree.scope(home[1], unit.source.path) if home else None
+        complete = scope is not None
+        folder = scope if scope is not None else self._tree.module(unit.source.path)
+        if not self._tree.is_driver_folder(folder):
+            return (), False
+        result: list[Store] = []
+        # a struct of one file is nobody else's, whatever its name
+        own = home is not None and home[1].endswith(".c")
+        for path in (home[1],) if home is not None and own else self._tree.search(field, folder):
+            other = self._tree.unit(path)
+            if other is not None and (home is None or self._tree.struct_home(outer, other) in (home[1], "")):
+                result += self._in_unit(other, tag, field)
+        sharing = (home[1],) if home is not None and own else self._tree.search(outer, folder)
+        for path in sharing if home is not None and field in self._members(tag, home[0]) else ():
+            other = self._tree.unit(path)
+            if other is not None:
+                result += self._positional(other, tag, field)
+                result += self._over(other, tag, field)
+        return tuple(result), complete
+
+    @staticmethod
+    def _members(tag: str, fields: dict[str, CType]) -> set[str]:
+        """The names of the members of `tag`, which may be a struct inside of the one that has these fields."""
+        inner = tag.partition("::")[2]
+        return {name.removeprefix(f"{inner}.") for name in fields if not inner or name.startswith(f"{inner}.")}
+
+    def _positional(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
+        """What initialisers of variables put there without naming the member."""
+        outer = tag.partition("::")[0]
+        for item in unit.items:
+            if item.kind == "variable" and self._head_tag(unit, item) == outer:
+                text = unit.source.code[item.body : item.end]
+                if b"." + field.encode() not in text.replace(b" ", b""):
+                    yield from (s for s in self._initialised(unit, item, tag, field) if s.value is not None)
+
+    # whole objects
+
+    def _overwriting_in(self, unit: Unit) -> tuple[tuple[Function, int, Expr, Expr | None, str], ...]:
+        """The stores of one file to whole objects: function, node, object, the object it is copied from, and by what."""
+        names = b"|".join(re.escape(name.encode()) for name in self._copies)
+        pattern = re.compile(
+            rb"\*\s*\w[\w>.\-]*\s*=(?!=)|=\s*\*\s*\w|=\s*\(\s*\w|\b(?:" + names + rb")\s*\(|[\w\])]\s*=\s*[\w>.\-]+\s*;"
+        )
+        found: list[tuple[Function, int, Expr, Expr | None, str]] = []
+        seen: set[int] = set()
+        for holder, _ in self._tree.items_with(unit, pattern):
+            if holder is None or holder.kind != "function" or holder.head in seen:
+                continue
+            seen.add(holder.head)
+            fn = unit.function(holder)
+            for index, node in enumerate(fn.nodes):
+                for expr in walk(node.expr) if node.expr is not None else ():
+                    if isinstance(expr, Assign) and expr.op == "=" and self._is_object(expr.parts[0], fn, unit):
+                        found.append((fn, index, expr.parts[0], expr.parts[1], ""))
+                    elif isinstance(expr, Call) and expr.name in self._copies:
+                        to, source = self._copies[expr.name]
+                        if to < len(expr.args):
+                            taken = expr.args[source] if source is not None and source < len(expr.args) else None
+                            value = _pointee(taken) if taken is not None else None
+                            found.append((fn, index, _pointee(expr.args[to]), value, expr.name))
+        return tuple(found)
+
+    def _is_object(self, place: Expr, fn: Function, unit: Unit) -> bool:
+        kind = self._types.of(strip(place), fn, unit)
+        return kind is not None and kind.pointers == 0 and bool(struct_tag(kind))
+
+    def _over(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
+        """What stores to whole objects leave in the member, or why that is not known."""
+        for fn, node, place, value, by in self._overwriting(unit):
+            kind = self._types.of(strip(place), fn, unit)
+            outer = struct_tag(kind) if kind is not None and kind.pointers == 0 else ""
+            way = self._way(outer, tag, field, unit) if outer else None
+            if way is None:
+                continue
+            literal = strip(value) if value is not None else None
+            if isinstance(literal, Cast):
+                literal = strip(literal.parts[0])
+            if isinstance(literal, Initializer):
+                yield from self._literal(fn, node, literal, outer, False, tag, field, unit)
+                continue
+            source = self._types.of(strip(value), fn, unit) if value is not None else None
+            if value is None or (by and (source is None or struct_tag(source) != outer or source.pointers)):
+                label = outer.replace("::", ".")
+                yield Store(fn, node, place, None, doubt=f"{by}() overwrites struct {label} whole in {fn.name}()")
+            elif not isinstance(value, Call):
+                yield Store(fn, node, _member_of(place, way), _member_of(value, way))
+
+    def _way(self, outer: str, tag: str, field: str, unit: Unit) -> tuple[str, ...] | None:
+        """The members that lead from a struct to `tag`.`field`, which it is or holds by value; None if none do."""
+        if outer == tag:
+            return (field,)
+        if tag.startswith(f"{outer}::"):
+            return (*tag.partition("::")[2].split("."), field)
+        found = self._tree.struct(outer.partition("::")[0], unit)
+        for name, kind in (found[0] if found is not None and "::" not in outer else {}).items():
+            if kind.pointers == 0 and struct_tag(self._types.resolve(kind, unit)) == tag:
+                return (*name.split("."), field)
+        return None
+
+    def searched(self, tag: str, unit: Unit) -> str:
+        """Where stores to the members of struct `tag` are looked for, in words."""
+        home = self._tree.struct(tag.partition("::")[0], unit)
+        scope = self._tree.scope(home[1], unit.source.path) if home else None
+        return (scope if scope is not None else self._tree.module(unit.source.path)) or "the files at hand"
+
+    def _in_file(self, tag: str, field: str, unit: Unit) -> tuple[Store, ...]:
+        """The stores to member `field` of struct `tag` in the file itself."""
+        return tuple(self._in_unit(unit, tag, field))
+
+    def _in_unit(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
+        text = unit.source.blanked
+        places = list(_store_places(text, field.encode()))
+        for alias, what in self._aliases.items():
+            if what == f"{tag}.{field}":
+                places += [(m.start(), b"") for m in re.finditer(rb"\b" + re.escape(alias.encode()) + rb"\s*\(", text)]
+        seen: set[int] = set()
+        for place, base in places:
+            item = unit.item_at(place)
+            if item is None:
+                macro = unit.function_at(place)
+                if macro is not None and macro.macro and macro.start not in seen:
+                    seen.add(macro.start)
+                    yield from self._in_macro(macro, unit, tag, field)
+                continue
+            if item.head in seen:
+                continue
+            if (
+                item.kind == "function"
+                and base
+                and _declared_otherwise(text[item.head : place], base, tag.partition("::")[0])
+            ):
+                continue
+            seen.add(item.head)
+            if item.kind == "function":
+                yield from self._in_function(unit.function(item), unit, tag, field)
+            elif item.kind == "variable":
+                yield from self._initialised(unit, item, tag, field)
+
+    def _in_macro(self, macro: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
+        """What a macro stores to the member, seen from each place that uses it."""
+        stores = [
+            (index, expr)
+            for index, node in enumerate(macro.nodes)
+            for expr in (walk(node.expr) if node.expr is not None else ())
+            if isinstance(expr, Assign) and isinstance(target := strip(expr.parts[0]), Member) and target.field == field
+        ]
+        for user in self._uses(macro, unit) if stores else ():
+            home = self._tree.unit(user.fn.source.path) or unit
+            for index, store in stores:
+                target = strip(store.parts[0])
+                root = root_of(target)
+                position = macro.variables[root.variable].position if root is not None and root.variable >= 0 else -1
+                if root is None or not 0 <= position < len(user.call.args):
+                    continue
+                seen = substitute(target, root, user.call.args[position])
+                found = self._types.member(seen, user.fn, home) if isinstance(seen, Member) else None
+                if found is None:
+                    yield Store(macro, index, target, None, doubt=f"{macro.name}() sets .{field} of what is not known")
+                elif found[0] == tag:
+                    value = store.parts[1] if store.op == "=" else store
+                    yield Store(macro, index, target, value, user=user)
+
+    def _uses(self, macro: Function, unit: Unit) -> Iterator[CallSite]:
+        folder = self._tree.module(unit.source.path)
+        pattern = re.compile(rb"\b" + re.escape(macro.name.encode()) + rb"\s*\(")
+        paths = self._tree.search(macro.name, folder) if self._tree.is_driver_folder(folder) else (unit.source.path,)
+        for path in paths:
+            other = self._tree.unit(path)
+            seen: set[int] = set()
+            for holder, _ in self._tree.items_with(other, pattern) if other is not None else ():
+                if other is None or holder is None or holder.kind != "function" or holder.head in seen:
+                    continue
+                seen.add(holder.head)
+                fn = other.function(holder)
+                yield from (CallSite(fn, index, call) for index, call in fn.calls if call.name == macro.name)
+
+    def _in_function(self, fn: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
+        for index, node in enumerate(fn.nodes):
+            for expr in walk(node.expr) if node.expr is not None else ():
+                if not isinstance(expr, Call):
+                    for part in map(strip, expr.parts):
+                        if (
+                            isinstance(part, Unary)
+                            and part.op == "&"
+                            and self._is_member(strip(part.parts[0]), tag, field, fn, unit)
+                        ):
+                            # kept in a pointer: what is stored through that is not seen
+                            yield Store(fn, index, part.parts[0], Expr(part.start, part.end, (part,)))
+                match expr:
+                    case Assign(op=op):
+                        target = strip(expr.parts[0])
+                        value = expr.parts[1]
+                        if isinstance(strip(value), Initializer) and not isinstance(value, Cast):
+                            kind = self._types.of(target, fn, unit)
+                            if kind is not None:
+                                yield from self._literal(
+                                    fn, index, strip(value), struct_tag(kind), kind.pointers > 0, tag, field, unit
+                                )
+                        if self._is_member(target, tag, field, fn, unit):
+                            yield Store(fn, index, target, value if op == "=" else expr)
+                    case Cast(type=base, pointers=pointers) if isinstance(expr.parts[0], Initializer):
+                        literal_tag = struct_tag(self._types.resolve(CType(base), unit))
+                        yield from self._literal(fn, index, expr.parts[0], literal_tag, pointers > 0, tag, field, unit)
+                    case Call():
+                        for position, argument in enumerate(expr.args):
+                            inner = strip(argument)
+                            if isinstance(inner, Unary) and inner.op == "&":
+                                place = strip(inner.parts[0])
+                                if self._is_member(place, tag, field, fn, unit):
+                                    yield Store(fn, index, place, argument, expr, position)
+
+    def _is_member(self, place: Expr, tag: str, field: str, fn: Function, unit: Unit) -> bool:
+        while isinstance(place, Index):
+            place = strip(place.parts[0])
+        if isinstance(place, Call):
+            return self._aliases.get(place.name) == f"{tag}.{field}"
+        if not isinstance(place, Member) or place.field != field:
+            return False
+        found = self._types.member(place, fn, unit)
+        return found is not None and found[0] == tag
+
+    def _literal(
+        self, fn: Function, node: int, init: Expr, outer: str, array: bool, tag: str, field: str, unit: Unit
+    ) -> Iterator[Store]:
+        """The stores to `tag`.`field` inside an initialiser of a struct `outer`, or of an array of them."""
+        if not isinstance(init, Initializer) or not outer:
+            return
+        names = [] if array else self._order(outer, unit)
+        following = 0
+        for designator, part in zip(init.fields, init.parts, strict=True):
+            value = strip(part)
+            if array or designator.startswith("["):
+                if isinstance(value, Initializer):
+                    yield from self._literal(fn, node, value, outer, False, tag, field, unit)
+                continue
+            name = designator or (names[following] if following < len(names) else "")
+            first = name.partition(".")[0].replace("[]", "")
+            following = names.index(first) + 1 if first in names else following + 1
+            label, _, rest = name.partition(".")
+            if rest:
+                value = Initializer(part.start, part.end, (part,), (rest,))
+            found = self._types.field(outer, label.replace("[]", ""), unit) if label else None
+            if outer == tag and label.replace("[]", "") == field and not rest:
+                yield Store(fn, node, part, part)
+            elif found is not None and isinstance(value, Initializer):
+                inner = found[1]
+                yield from self._literal(
+                    fn, node, value, struct_tag(inner), inner.pointers > 0 and not rest, tag, field, unit
+                )
+
+    def _order(self, tag: str, unit: Unit) -> list[str]:
+        found = self._tree.struct(tag.partition("::")[0], unit)
+        return [name for name in found[0] if "." not in name] if found and "::" not in tag else []
+
+    @staticmethod
+    def _head_tag(unit: Unit, item: Item) -> str:
+        head = _HEAD_TYPE.search(unit.source.code[item.head : item.body].rpartition(b"=")[0])
+        return head.group(1).decode() if head else ""
+
+    def _initialised(self, unit: Unit, item: Item, tag: str, field: str) -> Iterator[Store]:
+        outer = self._head_tag(unit, item)
+        if not outer:
+            return
+        value = unit.initial_value(item)
+        fn = file_scope(unit, item.name, item.head, item.end, value)
+        array = b"[" in unit.source.code[item.head : item.body]
+        yield from self._literal(fn, 2, value, outer, array, tag, field, unit)
+
+    def _only_struct_with(self, field: str, unit: Unit) -> tuple[str, CType] | None:
+        """The struct with a member `field`, if the driver around `unit` defines exactly one."""
+        folder = self._tree.module(unit.source.path)
+        if not self._tree.is_driver_folder(folder):
+            return None
+        found: dict[str, CType] = {}
+        word = re.compile(rb"\b" + re.escape(field.encode()) + rb"\b\s*[;,\[:]")
+        for path in self._tree.search(field, folder):
+            other = self._tree.unit(path)
+            for item in other.items if other is not None else ():
+                if (
+                    other is None
+                    or item.kind != "type"
+                    or not item.name
+                    or not word.search(other.source.code, item.body, item.end)
+                ):
+                    continue
+                kind = (other.fields(item.name) or {}).get(field)
+                if kind is not None:
+                    found[item.name] = self._types.resolve(kind, other)
+        return next(iter(found.items())) if len(found) == 1 else None
+
+
+def _pointee(pointer: Expr) -> Expr:
+    inner = strip(pointer)
+    if isinstance(inner, Unary) and inner.op == "&":
+        return inner.parts[0]
+    return Unary(pointer.start, pointer.end, (pointer,), "*")
+
+
+def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:
+    """The member of an object that a way leads to."""
+    for name in way:
+        inner = strip(value)
+        if isinstance(inner, Unary) and inner.op == "*":
+            value = Member(value.start, value.end, (inner.parts[0],), name, True)
+        else:
+            value = Member(value.start, value.end, (value,), name, False)
+    return value
