@@ -36,15 +36,17 @@ FLOORS = (
      "dmamigrate.model.iommu", "dmamigrate.model.dma_api", "dmamigrate.model.refine", "dmamigrate.model.prove",
      "dmamigrate.model.show", "dmamigrate.model.conform"),
     ("dmamigrate.rewrite.layout", "dmamigrate.rewrite.check", "dmamigrate.rewrite.propose", "dmamigrate.rewrite.licence",
-     "dmamigrate.rewrite.compat", "dmamigrate.rewrite.mend",
-     "dmamigrate.rewrite.decide"),
-    ("dmamigrate.report.json", "dmamigrate.report.text", "dmamigrate.report.path", "dmamigrate.report.explain",
-     "dmamigrate.report.terminal"),
+     "dmamigrate.rewrite.compat", "dmamigrate.rewrite.mend", "dmamigrate.rewrite.decide"),
+    ("dmamigrate.report.visible", "dmamigrate.report.places", "dmamigrate.report.json", "dmamigrate.report.text",
+     "dmamigrate.report.gcc", "dmamigrate.report.github", "dmamigrate.report.sarif", "dmamigrate.report.html",
+     "dmamigrate.report.path", "dmamigrate.report.legend", "dmamigrate.report.explain", "dmamigrate.report.terminal"),
     ("dmamigrate.patch.files", "dmamigrate.patch.drivers", "dmamigrate.patch.change", "dmamigrate.patch.message",
      "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),
     ("dmamigrate.judge",),
     ("dmamigrate.changes", "dmamigrate.migrated", "dmamigrate.scan", "dmamigrate.review"),
-    ("dmamigrate.cli",),
+    ("dmamigrate.config", "dmamigrate.baseline", "dmamigrate.touched", "dmamigrate.request", "dmamigrate.output",
+     "dmamigrate.hook"),
+    ("dmamigrate.cli_options", "dmamigrate.cli"),
     ("dmamigrate.__main__",),
 )  # fmt: skip
 DOORS = {
@@ -52,6 +54,7 @@ DOORS = {
     "tree_sitter_c": "dmamigrate.syntax.grammar",
     "typer": "dmamigrate.cli",
     "rich": "dmamigrate.report.terminal",
+    "jinja2": "dmamigrate.report.html",
 }
 ORDER = {name: place for place, name in enumerate(name for floor in FLOORS for name in floor)}
 

@@ -67,7 +67,6 @@ def test_a_rule_that_means_nothing_is_refused(text: str, says: str, tmp_path: Pa
 
 
 API = """
-header = "vendor/window.h"
 
 [[family]]
 name = "acme"
@@ -102,7 +101,6 @@ arguments = ["dev", "addr", "value"]
 evidence = "vendor/window.c: acme_unmap()"
 """
 SOURCE = """
-header = "vendor/window.h"
 
 [[source]]
 call = ["acme_window_map", "acme_map"]

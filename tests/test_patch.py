@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import errno
+import json
 import os
 import subprocess
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ import pytest
 from dmamigrate import rules
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Report
-from dmamigrate.patch import build, drivers, files, produce, series
+from dmamigrate.patch import build, drivers, files, series
 from dmamigrate.rewrite import compat
 from tests.conftest import ROOT
 from tests.test_cli import run
@@ -266,18 +270,205 @@ def test_subjects_begin_as_the_subsystem_writes_them(tree: Path, history: list[s
     assert drivers.prefix(tree, rules.folder(), [path], lambda _: history) == prefix
 
 
-def test_a_series_has_cover_numbers_and_base(
-    repository: Callable[..., Path], scan_folder: Callable[[Path], Report]
+TWO = {"a/win.c": DRIVER.encode(), "b/win.c": DRIVER.replace("win", "pane").encode()}
+
+
+def _heads(out: Path) -> list[Message]:
+    """Each mail of a series."""
+    return [email.message_from_bytes(file.read_bytes()) for file in sorted(out.glob("*.patch"))]
+
+
+def test_a_series_has_cover_numbers_threads_and_one_base(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository(TWO, "Linux 7.3")
+    git(folder, "tag", "v7.3")
+    out = tmp_path / "out"
+    done = run("patch", ".", "-o", out, "--cover-letter", "--split", "file", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    heads = _heads(out)
+    assert [head["Subject"].split("]")[0] for head in heads] == ["[PATCH 0/2", "[PATCH 1/2", "[PATCH 2/2"]
+    assert len({head["Message-ID"] for head in heads}) == 3
+    assert [head.get("In-Reply-To") for head in heads] == [None, heads[0]["Message-ID"], heads[0]["Message-ID"]]
+    bases = [
+        file.read_text().count(f"base-commit: {git(folder, 'rev-parse', 'HEAD').strip()}")
+        for file in sorted(out.iterdir())
+    ]
+    assert bases == [1, 0, 0]
+    assert "\n   1 a: win: Use dma_map_phys()" in (out / "0000-cover-letter.patch").read_text()
+
+
+def test_a_base_that_nobody_else_has_is_left_out_and_told(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository(TWO)
+    done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    assert "base-commit: left out" in done.stderr
+    assert not any(b"base-commit" in file.read_bytes() for file in (tmp_path / "out").iterdir())
+
+
+def test_a_later_version_has_room_for_what_changed(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository(TWO)
+    for words, room in ((["--cover-letter"], "v2-0000-cover-letter.patch"), ([], "v2-0001-")):
+        out = tmp_path / ("out" + "".join(words))
+        run("patch", ".", "-o", out, "--reroll", "2", "--split", "file", *words, cwd=folder)
+        assert all(head["Subject"].startswith("[PATCH v2 ") for head in _heads(out))
+        told = [file.name for file in sorted(out.iterdir()) if "Changes in v2:" in file.read_text()]
+        assert len(told) == 1
+        assert told[0].startswith(room)
+
+
+def test_a_series_each_for_subsystems(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({f"drivers/{path}": data for path, data in TWO.items()})
+    done = run("patch", ".", "-o", tmp_path / "out", "--split", "subsystem", "--cover-letter", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    listed = sorted(file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.patch"))
+    assert [name.split("/")[0] for name in listed] == ["drivers-a", "drivers-a", "drivers-b", "drivers-b"]
+    git(folder, "am", "-q", *(str(tmp_path / "out" / name) for name in listed if "cover" not in name))
+    assert MAPS in (folder / "drivers/a/win.c").read_bytes()
+
+
+def test_it_is_merged_where_the_context_moved_on(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({"win.c": DRIVER.encode()})
+    run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    (folder / "win.c").write_text(DRIVER.replace("int win_start(", "static int win_start("))
+    git(folder, "commit", "-qam", "drift")
+    (mail,) = (tmp_path / "out").iterdir()
+    assert subprocess.run(
+        ["git", "apply", "--check", str(mail)], cwd=folder, check=False, capture_output=True
+    ).returncode
+    git(folder, "am", "-q", "-3", str(mail))
+    assert MAPS in (folder / "win.c").read_bytes()
+    assert b"static int win_start" in (folder / "win.c").read_bytes()
+
+
+def test_hunks_name_the_function(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository(
+        {
+            "win.c": DRIVER.replace(
+                "\tdma_unmap", "\tint one;\n\tint two;\n\tint three;\nout:\n\tone = two;\n\tdma_unmap"
+            ).encode()
+        }
+    )
+    run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    (mail,) = (tmp_path / "out").iterdir()
+    assert " @@ void win_stop(struct win *w)" in mail.read_text()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("tab\there.c", id="tab"),
+        pytest.param("line\nfeed.c", id="line feed"),
+        pytest.param("carriage\rreturn.c", id="carriage return"),
+        pytest.param('quote".c', id="quotation mark"),
+        pytest.param("back\\slash.c", id="backslash"),
+        pytest.param("gr\u00fc\u00df.c", id="not ASCII"),
+        pytest.param("spa ce.c", id="blank"),
+        pytest.param("-o.c", id="looks like an option"),
+        pytest.param(os.fsdecode(b"w\xfcn.c"), id="no UTF-8"),
+        pytest.param("x" * 250 + ".c", id="very long"),
+    ],
+)
+def test_names_of_any_kind_are_quoted_as_git_does(repository: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    folder = repository({name: DRIVER.encode()})
+    done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (mail,) = (tmp_path / "out").iterdir()
+    git(folder, "am", "-q", str(mail))
+    assert MAPS in (folder / name).read_bytes()
+    listed = subprocess.run(
+        ["git", "diff", "--name-only", "-z", "HEAD~1", "HEAD"], cwd=folder, check=True, capture_output=True
+    )
+    assert listed.stdout == os.fsencode(name) + b"\0"
+
+
+def test_everything_that_is_not_in_the_series_is_told(repository: Callable[..., Path], tmp_path: Path) -> None:
+    leaky = DRIVER.replace("win", "leak").replace(
+        "\tdma_unmap_resource(w->dev, w->dma, SZ_4K, DMA_TO_DEVICE, 0);\n", ""
+    )
+    wrong = DRIVER.replace("win", "odd").replace("pci_resource_start(w->pdev, 2)", "virt_to_phys(w->buf)")
+    folder = repository({"a/win.c": DRIVER.encode(), "b/leak.c": leaky.encode(), "c/odd.c": wrong.encode()})
+    done = run("patch", ".", "-o", tmp_path / "out", "--cover-letter", cwd=folder)
+    report = json.loads(run("scan", ".", "--format", "json", cwd=folder).stdout)
+    places = {f"{found['path']}:{found['line']}" for found in report["findings"] if found["path"] == "c/odd.c"}
+    told = [line for line in done.stderr.splitlines() if ": left alone: " in line]
+    assert places <= {line.split(": ")[0] for line in told}
+    assert any(line.startswith("b/leak.c:13: left alone: ") and "mapping-leaked: " in line for line in told)
+    assert f"{len(told)} places that were found are not in it" in done.stderr
+    cover = (tmp_path / "out/0000-cover-letter.patch").read_text()
+    assert "Found and not in this series:" in cover
+    assert all(line.split(": ")[0] in cover for line in told)
+
+
+def test_a_run_that_wrote_no_patch_says_so(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({"win.c": b"int x;\n"})
+    done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no patch was written: nothing was found\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_of_the_repository_s_configuration_runs(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({"win.c": DRIVER.encode(), ".gitattributes": b"*.c filter=evil diff=evil\n"})
+    evil = tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\ncat\n")
+    evil.chmod(0o755)
+    for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.smudge", "diff.evil.textconv", "diff.evil.command",
+                "diff.external", "gpg.program", "core.pager", "core.sshCommand"):  # fmt: skip
+        git(folder, "config", key, str(evil))
+    git(folder, "config", "log.showSignature", "true")
+    git(folder, "config", "core.hooksPath", str(tmp_path / "hooks"))
+    (tmp_path / "hooks").mkdir()
+    for hook in ("post-index-change", "reference-transaction", "pre-commit", "applypatch-msg"):
+        (tmp_path / "hooks" / hook).write_bytes(evil.read_bytes())
+        (tmp_path / "hooks" / hook).chmod(0o755)
+    signature = "\ngpgsig -----BEGIN PGP SIGNATURE-----\n x\n -----END PGP SIGNATURE-----\n\n"
+    signed = git(folder, "cat-file", "commit", "HEAD").replace("\n\n", signature, 1)
+    commit = subprocess.run(["git", "hash-object", "-t", "commit", "-w", "--stdin"], cwd=folder, input=signed, text=True, check=True,
+                            capture_output=True).stdout.strip()  # fmt: skip
+    (folder / ".git/refs/heads" / git(folder, "symbolic-ref", "--short", "HEAD").strip()).write_text(commit + "\n")
+    (folder / "win.c").touch()
+    (tmp_path / "ran").unlink(missing_ok=True)
+    for words in (["scan", "."], ["patch", ".", "-o", tmp_path / "out"], ["review", tmp_path / "out"], ["review", "HEAD"],
+                  ["patch", ".", "--in-place"]):  # fmt: skip
+        assert run(*words, cwd=folder).returncode in (0, 1), words
+    assert not (tmp_path / "ran").exists()
+
+
+SCRIPT = "scripts/get_maintainer.pl"
+
+
+def _script(exit_status: int, says: str) -> bytes:
+    return (
+        f'#!/usr/bin/perl\nprint "{says}\\n" if "@ARGV" !~ /--no-l/;\nwarn \'no tree\';\nexit {exit_status};\n'.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        pytest.param({}, "recipients: none, the tree has no scripts/get_maintainer.pl", id="no script"),
+        pytest.param({SCRIPT: _script(2, "")}, "recipients: none for win.c: scripts/get_maintainer.pl: no tree", id="it fails"),
+        pytest.param({SCRIPT: _script(0, "")}, "scripts/get_maintainer.pl names nobody", id="it names nobody"),
+        pytest.param({SCRIPT: _script(0, "l\\@example.com")}, "--no-recipients runs nothing of the tree", id="it runs"),
+    ],
+)  # fmt: skip
+def test_recipients_that_could_not_be_found_are_told(
+    repository: Callable[..., Path], files: dict[str, bytes], says: str
 ) -> None:
-    folder = repository({"a/win.c": DRIVER.encode(), "b/win.c": DRIVER.replace("win", "pane").encode()}, "Linux 7.3")
-    report = scan_folder(folder)
-    wishes = produce.Wishes(rules.folder(), by="file", cover=True)
-    made = series.mails(produce.series(report, produce.changes(report, wishes), wishes))
-    heads = [data.decode().split("\n\n")[0] for _, data in made]
-    assert [head.split("Subject: [PATCH ")[1][:3] for head in heads] == ["0/2", "1/2", "2/2"]
-    assert f"base-commit: {git(folder, 'rev-parse', 'HEAD').strip()}".encode() in made[1][1]
-    cover = heads[0].split("Message-ID: ")[1].split("\n")[0]
-    assert all(f"In-Reply-To: {cover}" in head for head in heads[1:])
+    folder = repository({"win.c": DRIVER.encode(), **files})
+    done = run("patch", ".", "--stdout", cwd=folder)
+    assert says in done.stderr
+    assert ("Cc: l@example.com" in done.stdout) == (says.startswith("--no-recipients"))
+
+
+def test_recipients_are_encoded_as_mail_has_them() -> None:
+    people = ("J\u00f6rg <j@example.com>", '"A, B" <ab@example.com>')
+    mail = series._addressed(b"From: x\nSubject: y\n\nbody\n\nmore\n", people, ("l@example.com",))
+    assert mail.isascii()
+    head = email.message_from_bytes(mail, policy=email.policy.default)
+    assert [(one.display_name, one.addr_spec) for one in head["To"].addresses] == [
+        ("J\u00f6rg", "j@example.com"),
+        ("A, B", "ab@example.com"),
+    ]
+    assert head["Cc"] == "l@example.com"
+    assert head.get_payload() == "body\n\nmore\n"
 
 
 # ---- out of tree
@@ -304,12 +495,18 @@ def test_several_files_share_a_header() -> None:
     assert made["src/c.c"] == b"#include <linux/pci.h>\n"
 
 
-def test_a_driver_that_asks_for_versions_goes_on_so() -> None:
+def test_kernels_with_the_attribute_backported_do_without_helpers() -> None:
     asking = b"#include <linux/version.h>\n#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 0)\n#endif\n" + MIGRATED
-    assert (
-        b"#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)\n#define DMA_ATTR_MMIO"
-        in _helped({"win.c": asking})["win.c"]
+    assert b"#ifndef DMA_ATTR_MMIO\n#define DMA_ATTR_MMIO" in _helped({"win.c": asking})["win.c"]
+
+
+def test_the_mail_of_a_driver_for_older_kernels_says_so(repository: Callable[..., Path]) -> None:
+    folder = repository({"win.c": DRIVER.encode()})
+    plain, older = (
+        " ".join(run("patch", ".", "--stdout", *words, cwd=folder).stdout.split()) for words in ([], ["--compat"])
     )
+    assert "where the headers define no DMA_ATTR_MMIO, add dma_map_phys()" in older
+    assert "Older kernels" not in plain
 
 
 def test_helpers_do_not_come_twice() -> None:

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dmamigrate.errors import UsageError
 from dmamigrate.findings import Edit, Report
 from dmamigrate.judge import Result, Work
 from dmamigrate.patch import files
+from dmamigrate.report.visible import visible
 from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall
 from dmamigrate.syntax import prefilter
@@ -30,7 +32,7 @@ from dmamigrate.syntax.source import Source
 from dmamigrate.syntax.unit import Unit
 from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
-from tests.test_cli import run
+from tests.test_cli import run, run_apart
 
 # ---- paths of patches
 
@@ -147,7 +149,7 @@ def test_a_device_is_written_to_and_stays_one(tmp_path: Path) -> None:
 def test_standard_output_by_name_is_standard_output(tmp_path: Path, name: str) -> None:
     (tmp_path / "win.c").write_text(SOURCE)
     said = [
-        json.loads(run("scan", tmp_path, "--tree", tmp_path, "--format", "json", *words).stdout)
+        json.loads(run_apart("scan", tmp_path, "--tree", tmp_path, "--format", "json", *words).stdout)
         for words in ([], ["-o", name])
     ]
     assert said[0]["findings"] == said[1]["findings"] != []
@@ -511,3 +513,124 @@ def test_edits_that_do_more_than_they_are_for_are_refused(edits: list[tuple[int,
     assert check.unlike(plain, made, calls, {fn}) == says
     right = (Edit("win.c", call.start, call.start + len("dma_map_resource"), "dma_map_phys"),)
     assert check.unlike(plain, right, calls, {fn}) is None
+
+
+# ---- what is shown
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil\u2066\u200b\r\x08"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        pytest.param("\x1b[31m", "\\x1b[31m", id="escape"),
+        pytest.param("\x9b", "\\x9b", id="C1"),
+        pytest.param("a\nb\rc\td", "a\\nb\\rc\\td", id="line ends and tab"),
+        pytest.param("\u202e\u2066\u200f", "\\u202e\\u2066\\u200f", id="direction"),
+        pytest.param("\u200b\ufeff\u00ad", "\\u200b\\ufeff\\xad", id="no width"),
+        pytest.param("\U000e0041", "\\U000e0041", id="tag"),
+        pytest.param("\udcff\udc1b\ud800", "\\xff\\udc1b\\ud800", id="no UTF-8"),
+        pytest.param("Grüße, 世界 [bold]<b>&", "Grüße, 世界 [bold]<b>&", id="what can be seen"),
+    ],
+)
+def test_what_cannot_be_seen_is_escaped(text: str, seen: str) -> None:
+    assert visible(text) == seen
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nwin.c:1:1: error: [forged]", os.fsdecode(b"w\xfc\x1b[2J.c"), "\u202e.c", "\x1b]52;c;x\x07.c"]
+)
+@pytest.mark.parametrize("command", ["scan", "scan --diff", "trace", "patch --in-place", "scan --debug"])
+def test_nothing_of_a_stranger_steers_the_terminal(tmp_path: Path, name: str, command: str) -> None:
+    file = tmp_path / (name if name.endswith(".c") else f"{name}.c")
+    file.write_bytes(
+        SOURCE.replace("\tw->dma = dma", f"\t/* {HOSTILE} */ w->dma = /* {HOSTILE} */ dma").encode(
+            "utf-8", "surrogatepass"
+        )
+    )
+    line = next(number for number, text in enumerate(file.read_bytes().split(b"\n"), 1) if b"dma_map" in text)
+    first, *options = command.split()
+    place = f"{file}:{line}" if first == "trace" else str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "dmamigrate", first, place, *options], cwd=tmp_path, capture_output=True, check=False,
+        env={**os.environ, "FORCE_COLOR": "", "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    said = (done.stdout + done.stderr).decode("utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", said)
+    assert not any(line.startswith("win.c:1:1: error") for line in said.splitlines())
+
+
+def test_json_is_utf8_whatever_the_source_is(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"w\xfcn.c")
+    file.write_bytes(SOURCE.encode().replace(b"\tw->dma = dma", b"\t/* \xff\x1b */ w->dma = /* \xff */ dma"))
+    done = subprocess.run(
+        [sys.executable, "-m", "dmamigrate", "scan", ".", "--format", "json"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    document = json.loads(done.stdout)
+    json.dumps(document, ensure_ascii=False).encode("utf-8")
+    assert document["findings"][0]["path"] == "w\\xfcn.c"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(b"x = " + b"[" * 100_000, id="nested"),
+        pytest.param(b"\xff\xfe", id="no UTF-8"),
+        pytest.param(b"header = 1\n[[source]]\ncall = 3\n", id="other types"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00", id="NUL"),
+    ],
+)
+def test_a_table_of_any_content_gives_one_line(tmp_path: Path, table: bytes) -> None:
+    (tmp_path / "own.toml").write_bytes(table)
+    (tmp_path / "win.c").write_text("int x;\n")
+    done = run("scan", tmp_path, "--sources", tmp_path / "own.toml")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "internal" not in done.stderr
+
+
+# ---- signals
+
+
+def _ended(tmp_path: Path, sent: signal.Signals) -> tuple[int, str]:
+    """A run that is in the midst of judging, ended by a signal: its status, and what it said."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "win.c").write_text(SOURCE)
+        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
+    slow = (
+        "import os, time, dmamigrate.judge as j\n"
+        "def module(*_): open(f'begun{os.getpid()}', 'w').close(); time.sleep(60)\n"
+        "j.Work.module = module\n"
+        "from dmamigrate.__main__ import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, "scan", ".", "-j2"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(begun := list(tmp_path.glob("begun*"))) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(sent)
+    said = process.communicate(timeout=50)[1]
+    for _ in range(500):
+        if not any(Path(f"/proc/{file.name.removeprefix('begun')}").exists() for file in begun):
+            return process.returncode, said
+        time.sleep(0.02)
+    raise AssertionError("a child is left")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_and_its_children(tmp_path: Path, sent: signal.Signals) -> None:
+    assert _ended(tmp_path, sent) == (128 + sent, "dmamigrate: interrupted\n")
+
+
+def test_children_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    assert _ended(tmp_path, signal.SIGKILL) == (-signal.SIGKILL, "")

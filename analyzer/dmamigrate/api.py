@@ -67,7 +67,6 @@ class _Direction(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    header: str
     family: tuple[_Family, ...] = ()
     call: tuple[_Call, ...] = ()
     attribute: tuple[_Attribute, ...] = ()

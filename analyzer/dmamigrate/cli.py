@@ -4,43 +4,64 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from dmamigrate import __version__
+from dmamigrate.cli_options import (
+    AnswerFormat,
+    Baseline,
+    By,
+    Debug,
+    Diff,
+    EffortOption,
+    Everything,
+    ExitZero,
+    FormatOption,
+    Ignore,
+    Jobs,
+    Level,
+    LevelName,
+    Output,
+    Pages,
+    Paths,
+    Quiet,
+    RuleFolder,
+    Select,
+    Since,
+    Sources,
+    Staged,
+    Target,
+    Tree,
+    Verbose,
+)  # fmt: skip
 from dmamigrate.errors import DmamigrateError, UsageError
 
 if TYPE_CHECKING:
+    from dmamigrate.config import Settings
     from dmamigrate.findings import Report
-    from dmamigrate.values.knowledge import Knowledge
+    from dmamigrate.request import Outcome, Request
 
+_NAMES = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=_NAMES,
     help="Move kernel drivers to dma_map_phys() and DMA_ATTR_MMIO: find the calls, trace each address to its origin, "
     "pair maps with unmaps, propose rewrites, prove them.",
-    epilog="Exit status: 0 nothing to report, 1 findings, 2 the job could not be done.",
+    epilog="Exit status: 0 nothing to report, 1 findings, 2 the job could not be done. Options can also be set in "
+    ".dmamigrate.toml, pyproject.toml and DMAMIGRATE_* variables: `dmamigrate config` shows what is in force.",
 )  # fmt: skip
-model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The bundled model of the DMA API.")
+model_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, context_settings=_NAMES, help="The bundled model of the DMA API."
+)
+hook_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, context_settings=_NAMES, help="A git hook that judges each commit."
+)
 app.add_typer(model_app, name="model")
-
-
-class Format(StrEnum):
-    """How a report is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class LevelName(StrEnum):
-    """The lowest level that is reported."""
-
-    NOTE = "note"
-    WARNING = "warning"
-    ERROR = "error"
+app.add_typer(hook_app, name="hook")
 
 
 def _version(value: bool) -> None:
@@ -52,7 +73,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -62,84 +83,87 @@ def _split(values: list[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
 
 
-def write(text: str, output: Path | None) -> None:
-    """Write a result to a file, whole or not at all, or to standard output. Raises UsageError if that fails.
-
-    Bytes of a source that are no UTF-8 come out as they went in.
-    """
-    data = text.encode("utf-8", "surrogateescape")
-    if output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    from dmamigrate.patch import files
-
-    files.replace(output, data)
-
-
-def _debug(value: bool) -> None:
-    if value:
-        from dmamigrate.scan import DEBUG
-
-        os.environ[DEBUG] = "1"
-
-
-Debug = Annotated[
-    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of what goes wrong.")
-]
-Paths = Annotated[list[Path] | None, typer.Argument(help="Files and folders; the working folder if none is given.")]
-Tree = Annotated[Path | None, typer.Option("--tree", help="Kernel root, for facts from other files and the version.")]
-Sources = Annotated[list[Path] | None, typer.Option("--sources", help="A table of your own, as in rules/sources.")]
-Target = Annotated[str | None, typer.Option("--target", help="API version that rewrites are for, such as 6.18 or 7.3.")]
-
-
-@app.command()
+@app.command(short_help="Find, trace, propose and prove.")
 def scan(
     paths: Paths = None,
-    fmt: Annotated[Format, typer.Option("--format", help="How to print the report.")] = Format.TEXT,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the report to this file.")] = None,
+    fmt: FormatOption = None,
+    output: Output = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    diff: Diff = False,
+    statistics: Annotated[bool, typer.Option("--statistics", help="Counts instead of findings.")] = False,
+    staged: Staged = False,
+    since: Since = None,
+    everything: Everything = False,
+    baseline: Baseline = None,
+    write_baseline: Annotated[
+        Path | None, typer.Option("--write-baseline", metavar="FILE", help="Write down what is found, and end well.")
+    ] = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    level: Level = None,
+    pages: Pages = None,
     tree: Tree = None,
     target: Target = None,
-    select: Annotated[list[str] | None, typer.Option("--select", help="Run only these rules (RULE[,RULE]).")] = None,
-    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave out these rules (RULE[,RULE]).")] = None,
-    level: Annotated[LevelName, typer.Option("--level", help="Report only from this level on.")] = LevelName.NOTE,
-    diff: Annotated[bool, typer.Option("--diff", help="Show each rewrite as a whole diff.")] = False,
-    statistics: Annotated[bool, typer.Option("--statistics", help="Count the findings of each rule.")] = False,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if there are findings.")] = False,
-    pages: Annotated[
-        bool, typer.Option("--pages", help="Judge the lives of dma_map_page() and dma_map_single() too.")
-    ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
     sources: Sources = None,
+    rules: RuleFolder = None,
+    effort: EffortOption = None,
+    stdin_filename: Annotated[
+        Path | None, typer.Option("--stdin-filename", metavar="NAME", help="With - as PATH: the file that it holds.")
+    ] = None,
+    exit_zero: ExitZero = False,
+    jobs: Jobs = None,
     debug: Debug = False,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Budget of a trace: nested steps.")] = 60,
-    questions: Annotated[int, typer.Option("--questions", min=1, help="Budget of a trace: questions in all.")] = 3000,
-    files: Annotated[int, typer.Option("--files", min=1, help="Budget of a trace: files opened.")] = 2000,
-    callers: Annotated[int, typer.Option("--callers", min=1, help="Budget of a trace: callers of one function.")] = 60,
-    dead_ends: Annotated[
-        int, typer.Option("--dead-ends", min=1, help="Budget of a trace: paths that end nowhere.")
-    ] = 40,
 ) -> None:
     """Find the calls, trace their addresses, propose rewrites and prove them."""
-    from dmamigrate import rules
-    from dmamigrate import scan as scans
-    from dmamigrate.findings import Level
-    from dmamigrate.program.queries import Budget
-    from dmamigrate.report import terminal
+    from dmamigrate import output as results
+    from dmamigrate import request
 
-    options = scans.Options(
-        paths=tuple(paths or [Path()]), rules=rules.select(rules.load(), _split(select), _split(ignore)),
-        knowledge=_knowledge(sources), tree=_folder(tree), target=_target(target), level=Level(level),
-        jobs=jobs or os.cpu_count() or 1, pages=pages,
-        budget=Budget(depth, questions, callers, files, dead_ends), version=__version__,
+    asked = request.Request(
+        tuple(paths or ()), tree, target, _split(select), _split(ignore), level, pages, effort, jobs,
+        tuple(sources or ()), rules, staged, since, everything, baseline if write_baseline is None else None, stdin_filename,
     )  # fmt: skip
-    with terminal.progress(sys.stderr) as progress:
-        report = scans.scan(options, progress)
-    _finish(report, fmt, output, exit_zero, diff, statistics)
+    held = request.settings((stdin_filename or Path(),) if stdin_filename else asked.paths)
+    if write_baseline is not None:
+        held = held.without("baseline")
+    done = _run(asked, held)
+    if write_baseline is not None:
+        _write_baseline(write_baseline, done.report)
+    how = results.view(done.report, rules or held.value("rules"), (verbose, diff, quiet))
+    wanted = str(held.value("format", fmt))
+    results.show(done.report, how, "statistics" if statistics and wanted == "text" else wanted, output)
+    _leave(done.report, exit_zero)
 
 
-@app.command()
+def _run(asked: Request, held: Settings) -> Outcome:
+    from dmamigrate import output, request
+
+    with output.progress() as progress:
+        done = request.run(asked, held, __version__, sys.stdin.buffer.read, progress)
+    for line in done.said:
+        _say(line)
+    return done
+
+
+def _write_baseline(file: Path, report: Report) -> NoReturn:
+    from dmamigrate import baseline, output
+
+    output.write(baseline.text(report.findings), file)
+    count = len(report.findings)
+    typer.echo(f"{file}: {count} finding{'s' if count != 1 else ''}; --baseline {file} shows only new ones", err=True)
+    raise typer.Exit(0)
+
+
+def _leave(report: Report, exit_zero: bool = False) -> NoReturn:
+    """End with the status that a report means."""
+    if report.findings:
+        raise typer.Exit(0 if exit_zero else 1)
+    if report.unjudged:
+        raise UsageError("something that names a mapping call could not be judged; see what was skipped")
+    raise typer.Exit(0)
+
+
+@app.command(short_help="Judge somebody else's patch or commit.")
 def review(
     change: Annotated[
         str,
@@ -148,79 +172,82 @@ def review(
             help="A patch, mail or mailbox (- for standard input), a folder of them; a commit.",
         ),
     ],
-    fmt: Annotated[Format, typer.Option("--format", help="How to print the report.")] = Format.TEXT,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the report to this file.")] = None,
+    fmt: FormatOption = None,
+    output: Output = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    diff: Diff = False,
     tree: Tree = None,
     target: Target = None,
-    select: Annotated[list[str] | None, typer.Option("--select", help="Run only these rules (RULE[,RULE]).")] = None,
-    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave out these rules (RULE[,RULE]).")] = None,
-    level: Annotated[LevelName, typer.Option("--level", help="Report only from this level on.")] = LevelName.NOTE,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if there are findings.")] = False,
+    select: Select = None,
+    ignore: Ignore = None,
+    level: Level = None,
+    exit_zero: ExitZero = False,
     sources: Sources = None,
-    pages: Annotated[bool, typer.Option("--pages", help="Judge the lives of ordinary memory too.")] = False,
+    rules: RuleFolder = None,
+    pages: Pages = None,
     everything: Annotated[bool, typer.Option("--all", help="Report also what the change does not touch.")] = False,
     debug: Debug = False,
 ) -> None:
     """Judge a patch or commit that somebody else wrote, without touching the tree."""
-    from dmamigrate import changes, git, rules
+    from dmamigrate import changes, git, request
+    from dmamigrate import output as results
     from dmamigrate import review as judge
     from dmamigrate import scan as scans
-    from dmamigrate.findings import Level
 
     # a patch names files from the top of its repository
     found = scans.find_tree((Path(),))
-    root = (_folder(tree) or (found if (found / "MAINTAINERS").is_file() else git.root(found) or found)).resolve()
-    options = scans.Options(
-        paths=(root,), rules=rules.select(rules.load(), _split(select), _split(ignore)), knowledge=_knowledge(sources),
-        tree=root, target=_target(target), level=Level(level), pages=pages, version=__version__,
-    )  # fmt: skip
+    held = request.settings(())
+    given = request.folder_of(held.value("tree", tree))
+    root = (given or (found if (found / "MAINTAINERS").is_file() else git.root(found) or found)).resolve()
+    asked = request.Request(
+        (root,), root, target, _split(select), _split(ignore), level, pages, sources=tuple(sources or ()), rules=rules
+    )
+    options = request.options(asked, held, __version__)
     made = changes.change(change, root, sys.stdin.buffer.read)
     if made.applied:
-        typer.echo(f"{change}: is applied already; judged against the tree without it", err=True)
-    report = judge.review(options, made, everything)
-    _finish(report, fmt, output, exit_zero)
+        _say(f"{change}: is applied already; judged against the tree without it")
+    with results.progress() as progress:
+        done = request.Outcome(judge.review(options, made, everything, progress))
+    how = results.view(done.report, rules or held.value("rules"), (verbose, diff, quiet))
+    results.show(done.report, how, str(held.value("format", fmt)), output)
+    _leave(done.report, exit_zero)
 
 
-def _finish(
-    report: Report, fmt: Format, output: Path | None, exit_zero: bool, diff: bool = False, statistics: bool = False
-) -> NoReturn:
-    """Print a report, and leave with the status that it means."""
-    from dmamigrate.report import json, terminal, text
-
-    if fmt is Format.JSON:
-        write(json.render(report), output)
-    elif output is None and terminal.is_coloured(sys.stdout):
-        terminal.print_text(text.render(report, diff, statistics), sys.stdout)
-    else:
-        write(text.render(report, diff, statistics), output)
-    if report.unjudged and not report.findings:
-        raise UsageError("something that names a mapping call could not be judged; see what was skipped")
-    raise typer.Exit(1 if report.findings and not exit_zero else 0)
-
-
-class By(StrEnum):
-    """What becomes one patch."""
-
-    DRIVER = "driver"
-    SUBSYSTEM = "subsystem"
-    FILE = "file"
-
-
-@app.command()
+@app.command(short_help="Write what is proved as a series for git am.")
 def patch(
     paths: Paths = None,
     folder: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the series into this folder, for git am.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write the series into this folder, for git am."),
     ] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the series as one mailbox.")] = False,
-    split: Annotated[By, typer.Option("--split", help="What becomes one patch.")] = By.DRIVER,
+    split: Annotated[
+        By, typer.Option("--split", help="What becomes one patch; subsystem: a series each, by driver.")
+    ] = By.DRIVER,
+    reroll: Annotated[
+        int,
+        typer.Option(
+            "--reroll",
+            metavar="N",
+            min=1,
+            help="Which version of the series this is; from 2 on with room for what changed.",
+        ),
+    ] = 1,
+    staged: Staged = False,
+    since: Since = None,
+    everything: Everything = False,
+    baseline: Baseline = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    level: Level = None,
+    pages: Pages = None,
     tree: Tree = None,
     target: Target = None,
-    select: Annotated[
-        list[str] | None, typer.Option("--select", help="Take only what these rules propose (RULE[,RULE]).")
-    ] = None,
-    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave out these rules (RULE[,RULE]).")] = None,
+    sources: Sources = None,
+    rules: RuleFolder = None,
+    effort: EffortOption = None,
     unproved: Annotated[
         bool, typer.Option("--unproved", help="Also what the model could not prove; the patch says so.")
     ] = False,
@@ -229,112 +256,158 @@ def patch(
     cover: Annotated[bool, typer.Option("--cover-letter", help="Begin the series with a cover letter.")] = False,
     recipients: Annotated[bool, typer.Option(help="To and Cc from the tree's scripts/get_maintainer.pl.")] = True,
     check_build: Annotated[
-        Path | None, typer.Option("--check-build", help="Compile before and after, in a copy of this tree.")
+        Path | None,
+        typer.Option("--check-build", metavar="TREE", help="Compile before and after, in a copy of this tree."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="With --in-place: also files with uncommitted changes.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes to use; 0 for one per core.")] = 0,
-    sources: Sources = None,
+    jobs: Jobs = None,
     debug: Debug = False,
 ) -> None:
     """Write what is proved as patches: a series for git am, or changed files."""
-    from dmamigrate import rules
-    from dmamigrate import scan as scans
+    from dmamigrate import request
+    from dmamigrate import rules as rule_files
     from dmamigrate.patch import files, produce, series
-    from dmamigrate.report import terminal
+    from dmamigrate.report.visible import visible
 
     if (folder is not None) + in_place + stdout != 1:
         raise UsageError("where to? give one of -o FOLDER, --in-place and --stdout")
-    options = scans.Options(
-        paths=tuple(paths or [Path()]), rules=rules.select(rules.load(), _split(select), _split(ignore)),
-        knowledge=_knowledge(sources), tree=_folder(tree), target=_target(target), jobs=jobs or os.cpu_count() or 1, version=__version__,
+    asked = request.Request(
+        tuple(paths or ()), tree, target, _split(select), _split(ignore), level, pages, effort, jobs,
+        tuple(sources or ()), rules, staged, since, everything, baseline,
     )  # fmt: skip
+    held = request.settings(asked.paths)
     wishes = produce.Wishes(
-        rules.folder(),
+        rule_files.folder(),
         split.value,
         unproved,
         compat,
         signoff,
         cover,
         recipients and not in_place,
-        _folder(check_build),
-        options.jobs,
+        request.folder_of(check_build),
+        held.value("jobs", jobs) or os.cpu_count() or 1,
+        reroll,
     )
-    with terminal.progress(sys.stderr) as progress:
-        report = scans.scan(options, progress)
+    report = _run(asked, held).report
     made = produce.changes(report, wishes)
+    for line in made.left:
+        place, _, why = line.partition(": ")
+        _say(f"{place}: left alone: {why}")
     for line in made.said:
-        typer.echo(line, err=True)
+        _say(line)
     if in_place:
         for path in produce.in_place(report, made, force):
-            typer.echo(path)
+            typer.echo(visible(path))
     elif made.changes:
-        mails = series.mails(produce.series(report, made, wishes))
+        several, said = produce.series(report, made, wishes)
+        for line in said:
+            _say(line)
+        written = [(files.place(one.name, name), data) for one in several for name, data in series.mails(one)]
         if folder is None:
-            sys.stdout.buffer.write(b"".join(data for _, data in mails))
+            sys.stdout.buffer.write(b"".join(data for _, data in written))
         else:
-            for path in files.into(folder, mails):
-                typer.echo(path)
-    broken = any(": broken" in line for line in made.said)
-    typer.echo(f"{len(made.changes)} patch{'es' if len(made.changes) != 1 else ''}", err=True)
-    raise typer.Exit(1 if broken else 0)
+            for path in files.into(folder, written):
+                typer.echo(visible(path))
+    _say(_summary(len(made.changes), len(made.left), in_place))
+    raise typer.Exit(1 if made.broken else 0)
 
 
-def _knowledge(sources: list[Path] | None) -> Knowledge:
-    from dmamigrate import rules
-
-    return rules.tables(sources=tuple(sources or ()))
-
-
-def _folder(tree: Path | None) -> Path | None:
-    if tree is not None and not tree.is_dir():
-        raise UsageError(f"{tree}: no such folder; --tree takes the root of a kernel tree")
-    return tree
+def _summary(count: int, left: int, in_place: bool) -> str:
+    """What a run of `patch` came to, in a sentence."""
+    what = "change" if in_place else "patch"
+    made = f"{count} {what}{('s' if in_place else 'es') if count != 1 else ''}" if count else "no patch was written"
+    if not left:
+        return made if count else f"{made}: nothing was found"
+    return f"{made}; {left} place{'s that were' if left != 1 else ' that was'} found {'are' if left != 1 else 'is'} not in it, see above"
 
 
-def _target(target: str | None) -> str | None:
-    from dmamigrate.model.versions import release
-
-    if target is not None and release(target) < (6, 18):
-        raise UsageError(f"{target}: dma_map_phys() is new in 6.18; give --target 6.18 or newer")
-    return target
-
-
-@app.command()
+@app.command(short_help="Show where an address comes from.")
 def trace(
-    place: Annotated[str, typer.Argument(help="FILE:LINE or FILE:LINE:COLUMN of a call or an expression.")],
+    place: Annotated[
+        str, typer.Argument(metavar="FILE:LINE[:COLUMN]", help="A call or an expression, as reports name it.")
+    ],
     arg: Annotated[
-        int | None, typer.Option("--arg", min=0, help="The argument, from 0; the address if it is a DMA call.")
+        int | None,
+        typer.Option("--arg", metavar="N", min=0, help="The argument, from 0; the address if it is a DMA call."),
     ] = None,
-    fmt: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TEXT,
+    fmt: Annotated[AnswerFormat, typer.Option("--format", help="How to print the answer.")] = AnswerFormat.TEXT,
     tree: Tree = None,
     sources: Sources = None,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Budget: nested steps.")] = 60,
-    questions: Annotated[int, typer.Option("--questions", min=1, help="Budget: questions in all.")] = 3000,
-    files: Annotated[int, typer.Option("--files", min=1, help="Budget: files opened.")] = 2000,
-    callers: Annotated[int, typer.Option("--callers", min=1, help="Budget: callers of one function.")] = 60,
-    dead_ends: Annotated[int, typer.Option("--dead-ends", min=1, help="Budget: paths that end nowhere.")] = 40,
+    effort: EffortOption = None,
 ) -> None:
     """Show where the address in a call, or the value of an expression, comes from."""
+    from dmamigrate import request
     from dmamigrate import scan as scans
-    from dmamigrate.program.queries import Budget
     from dmamigrate.report import path
 
-    origin = scans.trace(
-        place, arg, _folder(tree), _knowledge(sources), Budget(depth, questions, callers, files, dead_ends)
-    )
-    typer.echo(path.as_json(origin) if fmt is Format.JSON else path.as_text(origin), nl=False)
+    # a pasted line of a report may go on behind its place
+    found = re.match(r"(.+?:\d+(?::\d+)?)(?::.*)?\Z", place.strip())
+    where = found[1] if found else place
+    held = request.settings((Path(where.partition(":")[0]),))
+    root = request.folder_of(held.value("tree", tree)) or scans.find_tree((Path(where.partition(":")[0]),))
+    table = request.table(held.value("sources", tuple(sources or ())) or ())
+    origin = scans.trace(where, arg, root, table, request.budget(held.value("effort", effort)))
+    shown = path.as_json(origin) if fmt is AnswerFormat.JSON else path.as_text(origin, str(root.resolve()), os.getcwd())
+    typer.echo(shown, nl=False)
 
 
-@app.command()
-def rules(rule: Annotated[str | None, typer.Argument(help="The rule to explain.")] = None) -> None:
-    """List the rules, or explain one."""
+@app.command(short_help="List the rules, or explain one.")
+def rules(
+    rule: Annotated[
+        str | None, typer.Argument(metavar="[RULE]", help="The rule to explain.", show_default=False)
+    ] = None,
+    folder: RuleFolder = None,
+) -> None:
+    """List the rules, or explain one: why, how it fails, before and after, where to read on."""
+    from dmamigrate import request
     from dmamigrate import rules as rule_files
     from dmamigrate.report import explain
 
-    known = rule_files.load()
-    typer.echo(explain.one(rule_files.select(known, (rule,), ())[0]) if rule else explain.listing(known), nl=False)
+    known = request.known_rules(request.settings(()).value("rules", folder))
+    if rule is None:
+        typer.echo(explain.listing(known), nl=False)
+        return
+    meant = rule_files.named(known, rule)
+    found = [one for one in known if one.id in meant]
+    typer.echo(explain.listing(tuple(found)) if len(found) > 1 else explain.one(found[0]), nl=False)
+
+
+@app.command(short_help="Show what is in force, and from where.")
+def config(paths: Paths = None) -> None:
+    """Show what is in force for a path, and where each value was set."""
+    from dmamigrate import config as settings
+    from dmamigrate import request
+
+    typer.echo(settings.text(request.settings(tuple(paths or ()))), nl=False)
+
+
+@hook_app.command()
+def install() -> None:
+    """Put a pre-commit hook into this repository, which judges what is staged."""
+    from dmamigrate import hook
+
+    typer.echo(f"{hook.install(Path())}: judges each commit; `git commit -n` passes it by")
+
+
+@hook_app.command()
+def run(
+    level: Annotated[LevelName, typer.Option("--level", help="Stop a commit from this level on.")] = LevelName.WARNING,
+) -> None:
+    """Judge what is staged; in CI, what pre-commit says is to be compared."""
+    from dmamigrate import output as results
+    from dmamigrate import request
+
+    base = os.environ.get("PRE_COMMIT_FROM_REF")
+    asked = request.Request(level=level, staged=base is None, since=base)
+    held = request.settings(())
+    done = _run(asked, held)
+    if not done.report.files:
+        typer.echo("no C file is staged: nothing was judged", err=True)
+    if done.report.findings or done.report.skipped:
+        results.show(done.report, results.view(done.report, held.value("rules"), (False, False, False)), "text", None)
+    _leave(done.report)
 
 
 @model_app.command()
@@ -358,12 +431,13 @@ def show(
 ) -> None:
     """Print what a call does in which states, or what changed between two versions."""
     from dmamigrate.model import show as tables
+    from dmamigrate.report import legend
 
     held = tables.attributes(attrs.replace("|", ",").replace(" ", "").split(","))
     if (not (old or new) and (old is not None or new is not None)) or bool(old) != bool(new):
         raise UsageError("--from and --to go together; give both versions")
     text = tables.changes(call, old, new, held) if old and new else tables.decision_table(call, version, held)
-    typer.echo(text, nl=False)
+    typer.echo(legend.under(text), nl=False)
 
 
 @model_app.command()
@@ -372,10 +446,11 @@ def conform(
     show: Annotated[int, typer.Option("--show", min=0, help="Disagreements to print in full.")] = 3,
 ) -> None:
     """Run the model and a tree's own functions through the same states, and compare."""
+    from dmamigrate import request
     from dmamigrate import scan as scans
     from dmamigrate.model import conform as harness
 
-    version = scans.tree_version(_folder(tree) or tree)
+    version = scans.tree_version(request.folder_of(tree) or tree)
     if version is None:
         raise UsageError(f"{tree}: no kernel tree, its Makefile states no version; name the root of one")
     result = harness.conform(tree, version, show)
@@ -396,10 +471,17 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _say(line: str) -> None:
+    """A line on standard error, whatever the names in it hold."""
+    from dmamigrate.report.visible import visible
+
+    typer.echo(visible(line), err=True)
+
+
 def _fail(said: str) -> NoReturn:
     if os.environ.get("DMAMIGRATE_DEBUG"):
         import traceback
 
         traceback.print_exc()
-    sys.stderr.write(f"dmamigrate: {' '.join(said.split())}\n")
+    _say(f"dmamigrate: {said}")
     sys.exit(2)

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Kind(StrEnum):
@@ -181,11 +180,20 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Silenced:
+    """A finding that is not shown; `reason` groups it: the baseline, or what an ignore of the configuration says."""
+
+    finding: Finding
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
 
     `judged` are the changed lives, if it is a change that was judged, and `older` counts by file what else is wrong in the
-    files that it touches. `unjudged` tells that something that names a mapping call, or may, is among what was skipped.
+    files that it touches. `unjudged` tells that something that names a mapping call, or may, is among what was skipped;
+    `silenced` is what the user does not want to see.
     """
 
     version: str
@@ -201,9 +209,14 @@ class Report:
     judged: tuple[Judged, ...] = ()
     unjudged: bool = False
     older: tuple[tuple[str, int], ...] = ()
+    silenced: tuple[Silenced, ...] = ()
 
 
 Json = dict[str, Any]
 
-# Told how many of how many parts of the work are done.
-Progress = Callable[[int, int], None]
+
+class Progress(Protocol):
+    """Told how many of how many parts of the work are done, and what is at hand."""
+
+    def __call__(self, done: int, total: int, what: str = "", /) -> None:
+        """Take it in."""

@@ -289,6 +289,18 @@ class Scratch(_Store):
         marks = dict(line.split(" ") for line in (self.folder / "marks").read_text("ascii").splitlines())
         return [marks[f":{number}"] for number in range(1, len(held) + 1)]
 
+    def describe(self, text: str) -> None:
+        """Give the commits made a description, as a cover letter has it."""
+        self.run("config", "branch.made.description", text)
+
+    def format_patch(self, sender: tuple[str, str], options: Iterable[str], since: str) -> list[tuple[str, bytes]]:
+        """The commits made since one as mails from `sender`, name and address: files by name, in order."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        for key, value in zip(("user.name", "user.email"), sender, strict=True):
+            self.run("config", key, value)
+        self.run("format-patch", "--quiet", f"-o{folder}", *options, f"{since}..made")
+        return [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())]
+
     # patches
 
     def mails(self, text: bytes) -> list[tuple[str, bytes]]:
@@ -376,6 +388,8 @@ def scratch(lender: Path | None = None) -> Iterator[Scratch]:
             None,
             environment,
         )
+        with open(folder / "config", "a") as config:
+            config.write("[core]\n\tprotectNTFS = false\n")  # nothing is ever checked out here
         (folder / "info").mkdir(exist_ok=True)
         (folder / "info/attributes").write_text("*.[ch] diff=cpp\n")  # a hunk's header names the function, not a label
         shallow = (

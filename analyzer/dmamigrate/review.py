@@ -17,7 +17,7 @@ from pathlib import Path
 from dmamigrate import match, migrated, processes
 from dmamigrate import scan as scans
 from dmamigrate.changes import Change, Lines
-from dmamigrate.findings import Finding, Judged, Level, Report, Skipped
+from dmamigrate.findings import Finding, Judged, Level, Progress, Report, Skipped
 from dmamigrate.judge import Judged as Module
 from dmamigrate.judge import Work
 from dmamigrate.lives import pair
@@ -62,7 +62,7 @@ class _Sides:
         return _State(judged, pair.lives(engine, paged.with_mappings(engine, present), True))
 
 
-def review(options: Options, change: Change, everything: bool = False) -> Report:
+def review(options: Options, change: Change, everything: bool = False, progress: Progress | None = None) -> Report:
     """What a change does to the lives that it touches; with `everything`, also what is wrong with others in its files."""
     started = time.monotonic()
     root = (options.tree or scans.find_tree(options.paths)).resolve()
@@ -84,7 +84,10 @@ def review(options: Options, change: Change, everything: bool = False) -> Report
     skipped: list[Skipped] = []
     older: Counter[str] = Counter()
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
-    for group in scans.modules(Tree(root, overlay=overlays[1]), named):
+    groups = scans.modules(Tree(root, overlay=overlays[1]), named)
+    for done, group in enumerate(groups):
+        if progress is not None:
+            progress(done, len(groups), group[0])
         try:
             with processes.limited(options.limits.seconds, options.limits.megabytes):
                 before, after = sides.judge(group, 0), sides.judge(group, 1)

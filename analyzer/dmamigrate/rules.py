@@ -67,6 +67,9 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     default: bool = True
     # report only where every path was followed to such an origin
     certain: bool = False
+    # what to do about a finding that no rewrite mends, as a command; and where to read on
+    advice: str | None = None
+    see: tuple[str, ...] = ()
     rewrite: str | None = None
     withheld: str | None = None
     # newest version first
@@ -240,11 +243,20 @@ def _list(words: Iterable[str]) -> str:
     return ", ".join(words)
 
 
+def named(rules: tuple[Rule, ...], name: str) -> frozenset[str]:
+    """The rules that `name` means: its own, or those whose name goes on behind it, such as map-resource or unmap.
+
+    Raises RuleError for a name that means none.
+    """
+    found = frozenset(rule.id for rule in rules if rule.id == name)
+    found = found or frozenset(rule.id for rule in rules if rule.id.startswith(f"{name.rstrip('-*')}-"))
+    if not found or not name:
+        raise RuleError(f"there is no rule '{name}'; `dmamigrate rules` lists them, and the first words of a name do")
+    return found
+
+
 def select(rules: tuple[Rule, ...], chosen: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[Rule, ...]:
     """The rules to run. Raises RuleError for a name that no rule has."""
-    known = {rule.id for rule in rules}
-    for name in (*chosen, *ignored):
-        if name not in known:
-            raise RuleError(f"there is no rule '{name}'; `dmamigrate rules` lists them")
-    wanted = [r for r in rules if (r.id in chosen if chosen else r.default)]
-    return tuple(rule for rule in wanted if rule.id not in ignored)
+    wanted = {name for one in chosen for name in named(rules, one)}
+    unwanted = {name for one in ignored for name in named(rules, one)}
+    return tuple(r for r in rules if (r.id in wanted if chosen else r.default) and r.id not in unwanted)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -46,7 +47,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Options:
-    """What a scan is asked to do."""
+    """What a scan is asked to do.
+
+    `overlay` has the content of files, by their path in the tree, that is taken instead of what is on disk; an empty one
+    stands for no file. `only` are the files to judge, instead of all below `paths`.
+    """
 
     paths: tuple[Path, ...]
     rules: tuple[Rule, ...]
@@ -59,6 +64,8 @@ class Options:
     pages: bool = False
     version: str = "0"
     limits: Limits = field(default_factory=Limits)
+    overlay: Mapping[str, bytes] = field(default_factory=dict)
+    only: tuple[str, ...] | None = None
 
 
 def find_tree(paths: Iterable[Path]) -> Path:
@@ -115,33 +122,57 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     root = (options.tree or find_tree(options.paths)).resolve()
     version = tree_version(root)
     target = options.target or default_target(root, version)
-    files, left_out = prefilter.c_files(options.paths, root)
-    if not files and not left_out:
-        raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
-    found, unreadable = prefilter.holding(
-        files, words(options.rules, options.knowledge.api, options.pages), options.jobs
-    )
+    files, left_out = _files(options, root)
+    needed = words(options.rules, options.knowledge.api, options.pages)
+    on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
+    found, unreadable = prefilter.holding(on_disk, needed, options.jobs)
     relative = list(dict.fromkeys(relative_to(path, root) for path in found))
+    if options.overlay:
+        asked_for = {relative_to(path, root) for path in files}
+        relative += [path for path in holding(options.overlay, needed) if path in asked_for]
     unread = [*left_out, *unreadable]
     skipped = [Skipped(relative_to(one.path, root), one.reason) for one in unread]
     unjudged = any(one.missed for one in unread)
     findings: list[Finding] = []
-    groups = modules(Tree(root), relative)
-    for done, result in enumerate(_run(Judge(work(options, root, target), options.limits), groups, options.jobs), 1):
+    overlay = dict(options.overlay)
+    # what has most to read first, so that no process is left with it at the end
+    groups = sorted(modules(Tree(root, overlay=overlay), relative), key=lambda files: -_size(root, files))
+    judge = Judge(work(options, root, target), options.limits, overlay)
+    for done, result in enumerate(processes.each(judge, groups, options.jobs, judge.lost), 1):
         findings += result.findings
         skipped += result.skipped
         unjudged = unjudged or bool(result.skipped)
         if progress is not None:
-            progress(done, len(groups))
+            progress(done, len(groups), groups[done][0] if done < len(groups) else "")
     # the other half of a life may stand in a file that names no call of a rule's
-    asked = [path.resolve() for path in options.paths]
+    asked = [path.resolve() for path in options.paths] if options.only is None else []
     elsewhere = {f.span.path for f in findings} - set(relative)
     inside = [path for path in elsewhere if any((root / path).is_relative_to(one) for one in asked)]
     ordered = ordered_findings(findings, (*relative, *inside), options.level)
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
-        len(files), len(relative), time.monotonic() - started, lines(Tree(root), ordered), unjudged=unjudged,
+        len(files), len(relative), time.monotonic() - started, lines(Tree(root, overlay=overlay), ordered),
+        unjudged=unjudged,
     )  # fmt: skip
+
+
+def _files(options: Options, root: Path) -> tuple[list[str], list[prefilter.Unread]]:
+    """The files to look into, and what is left out. Raises UsageError for a path that does not exist or holds no C."""
+    if options.only is not None:
+        return [str(root / path) for path in options.only], []
+    for path in options.paths:
+        if path.is_file() and path.suffix not in (".c", ".h"):
+            raise UsageError(f"{path}: no C file; name .c or .h files, or folders (Rust drivers are not judged)")
+    files, left_out = prefilter.c_files(options.paths, root)
+    if not files and not left_out:
+        raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
+    return files, left_out
+
+
+def holding(overlay: Mapping[str, bytes], names: Iterable[str]) -> list[str]:
+    """The files of an overlay that hold one of `names` as an identifier."""
+    whole = re.compile(rb"\b(?:" + b"|".join(re.escape(name.encode()) for name in sorted(names)) + rb")\b")
+    return [path for path, data in sorted(overlay.items()) if whole.search(data)]
 
 
 def ordered_findings(findings: Iterable[Finding], paths: Iterable[str], level: Level) -> tuple[Finding, ...]:
@@ -161,7 +192,7 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
 
     Raises UsageError for a place that does not exist or holds nothing to trace.
     """
-    found = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
+    found = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place, re.DOTALL)
     if found is None:
         raise UsageError(f"{place}: not a place; write it as FILE:LINE or FILE:LINE:COLUMN")
     file = Path(found[1])
@@ -225,6 +256,7 @@ class Judge:
 
     work: Work
     limits: Limits
+    overlay: dict[str, bytes] = field(default_factory=dict)
 
     def __call__(self, files: tuple[str, ...]) -> Result:
         """What is found in a module. Where that goes wrong its files are judged one by one: one of them costs no other its findings."""
@@ -251,7 +283,8 @@ class Judge:
         """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes wrong."""
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
         with processes.limited(seconds, self.limits.megabytes):
-            tree = Tree(self.work.root, shared=_kernel_headers(self.work.root))
+            shared = None if self.overlay else _kernel_headers(self.work.root)
+            tree = Tree(self.work.root, overlay=self.overlay, shared=shared)
             return self.work.module(Engine(tree, self.work.knowledge, self.work.budget), files).result
 
     @staticmethod
@@ -275,17 +308,10 @@ def reason(error: BaseException) -> str:
     return f"could not be judged: {type(error).__name__}: {said[:200]}; please report it"
 
 
-def _run(judge: Judge, groups: list[tuple[str, ...]], jobs: int) -> Iterator[Result]:
-    def size(files: tuple[str, ...]) -> int:
-        return sum(_size(judge.work.root / path) for path in files)
-
-    # what has most to read first, so that no process is left with it at the end
-    yield from processes.each(judge, sorted(groups, key=size, reverse=True), jobs, judge.lost)
-
-
-def _size(file: Path) -> int:
-    """How many bytes a file has; none if it is gone meanwhile."""
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
+def _size(root: Path, files: tuple[str, ...]) -> int:
+    """How many bytes there are to read; a file that is gone meanwhile, or only in an overlay, counts for none."""
+    total = 0
+    for path in files:
+        with contextlib.suppress(OSError):
+            total += (root / path).stat().st_size
+    return total

@@ -20,6 +20,7 @@ from dmamigrate import rules
 from dmamigrate import scan as scans
 from dmamigrate.patch import build, produce, series
 from dmamigrate.program.tree import Tree
+from dmamigrate.rewrite.propose import diff
 from dmamigrate.values.engine import Engine
 from tests.conftest import ROOT
 from tests.test_patch import DRIVER
@@ -37,7 +38,8 @@ def made(kernel: Callable[[str], Path]) -> tuple[Path, produce.Made, list[tuple[
     report = scans.scan(options)
     wishes = produce.Wishes(rules.folder(), recipients=False)
     changes = produce.changes(report, wishes)
-    return root, changes, series.mails(produce.series(report, changes, wishes))
+    (several,), _ = produce.series(report, changes, wishes)
+    return root, changes, series.mails(several)
 
 
 def _git(folder: Path, *words: str) -> None:
@@ -104,10 +106,8 @@ def test_checkpatch_says_nothing_that_the_lines_did_not_have(
     for one, (name, data) in zip(changes.changes, mails, strict=True):
         said = _complaints(root, data)
         # the same lines as they were, as if they were new
-        undone = [build.FileChange(file.path, file.after, file.before) for file in one.files]
-        before = _complaints(
-            root, "".join(file.diff for file in undone).encode("utf-8", "surrogateescape"), "--ignore", "COMMIT_MESSAGE"
-        )
+        undone = "".join(diff(file.path, file.after, file.before) for file in one.files)
+        before = _complaints(root, undone.encode("utf-8", "surrogateescape"), "--ignore", "COMMIT_MESSAGE")
         assert said - before == Counter({}) or said - before == Counter({"ERROR: Missing Signed-off-by: line(s)": 1}), (
             name
         )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from dmamigrate.errors import UsageError
@@ -20,16 +20,7 @@ class FileChange:
     path: str
     before: bytes
     after: bytes
-
-    @property
-    def diff(self) -> str:
-        """What git would show, with the header that names the file."""
-        text = diff(self.path, self.before, self.after)
-        if not self.before:
-            return f"diff --git a/{self.path} b/{self.path}\nnew file mode 100644\n" + text.replace(
-                f"--- a/{self.path}", "--- /dev/null", 1
-            )
-        return f"diff --git a/{self.path} b/{self.path}\n{text}"
+    executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +42,16 @@ def together(findings: Iterable[Finding]) -> list[frozenset[str]]:
     return sorted({frozenset(edit.path for edit in finding.rewrite.edits) for finding in findings}, key=sorted)
 
 
-def change(findings: Iterable[Finding], files: frozenset[str], read: Callable[[str], bytes]) -> Change:
-    """The change that the rewrites of `findings` make to `files`.
+def change(findings: Iterable[Finding], files: frozenset[str], read: Callable[[str], FileChange]) -> Change:
+    """The change that the rewrites of `findings` make to `files`, which `read` gives as they are.
 
     Raises UsageError if a file is not any more what was scanned, or if two rewrites want different things of one place.
     """
     mine = tuple(f for f in findings if {edit.path for edit in f.rewrite.edits} <= files)
     done: list[FileChange] = []
     for path in sorted(files):
-        before = read(path)
+        file = read(path)
+        before = file.before
         edits: set[Edit] = set()
         for finding in mine:
             own = tuple(edit for edit in finding.rewrite.edits if edit.path == path)
@@ -70,5 +62,5 @@ def change(findings: Iterable[Finding], files: frozenset[str], read: Callable[[s
         for one, other in pairwise(ordered):
             if other.start < one.end:
                 raise UsageError(f"{path}: two rewrites change the same place; use --select to take one of their rules")
-        done.append(FileChange(path, before, apply(before, tuple(ordered))))
+        done.append(replace(file, after=apply(before, tuple(ordered))))
     return Change(mine, tuple(done))

@@ -149,12 +149,22 @@ def commit(staged: list[Staged]) -> None:
         discard(staged)
 
 
+def place(series: str, name: str) -> str:
+    """Where a mail goes below the folder that a run writes to: one of several series has a folder of its own."""
+    return f"{series}/{name}" if series else name
+
+
 def into(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[str]:
-    """Write files by name into `folder`, which is made if need be; returns their paths. Raises UsageError if that fails."""
+    """Write files by name into `folder` and those below it, which are made if need be; returns their paths.
+
+    Raises UsageError if that fails, or if patches of another series are there.
+    """
     held = list(files)
+    names = {name for name, _ in held}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        old = [file for file in folder.iterdir() if file.suffix == ".patch" and file.name not in dict(held)]
+        for below in sorted({(folder / name).parent for name in names}):
+            below.mkdir(parents=True, exist_ok=True)
+        old = sorted(file for file in folder.rglob("*.patch") if file.relative_to(folder).as_posix() not in names)
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}; name a folder that can be written") from error
     if old:

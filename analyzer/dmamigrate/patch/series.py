@@ -1,149 +1,145 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Mails that git am, git send-email and b4 take: one for each change, and a cover letter."""
+"""Changes as mails that git am, git send-email and b4 take, all of which git format-patch writes; only recipients are put in."""
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from email.header import Header
-from email.utils import format_datetime, formataddr, make_msgid
+from email.utils import formataddr, parseaddr
+from pathlib import Path
 
-from dmamigrate.patch.change import Change, FileChange
-
-_BASE = 76
+from dmamigrate import git
+from dmamigrate.patch.change import Change
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One mail of a series, not yet numbered; `to` and `cc` are addresses."""
+    """One mail of a series, not yet numbered; `notes` come below its `---`, `to` and `cc` are addresses."""
 
     subject: str
     body: str
     change: Change
+    notes: str = ""
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """What a series is made upon: the folder in `repository` that paths are relative to, and its commit; or neither.
+
+    `commit` is None too if files have changes that are not committed; `public` tells that others can have it.
+    """
+
+    repository: Path | None = None
+    commit: str | None = None
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
-    """What all mails of a series share. `signer` signs off, if given, as name and address."""
+    """What all mails of a series share. `name` tells it from other series; `cover` is subject and text; `reroll` counts from 1."""
 
     patches: tuple[Patch, ...]
     author: tuple[str, str]
-    date: datetime
     version: str
-    base: str | None = None
-    signer: tuple[str, str] | None = None
-    cover: bool = False
-    tree: str = ""
-
-
-def file_name(number: int, subject: str) -> str:
-    """The name of a patch's file, as git format-patch makes it."""
-    words = re.sub(r"[^\w.]+", "-", subject).strip("-.")
-    return f"{number:04}-{words[:52].rstrip('-.')}.patch"
+    base: Base = Base()
+    signed: bool = False
+    cover: tuple[str, str] | None = None
+    reroll: int = 1
+    name: str = ""
 
 
 def mails(series: Series) -> list[tuple[str, bytes]]:
-    """The files of a series, by name, in order."""
-    count = len(series.patches)
-    identifier = (
-        make_msgid("cover", domain=series.author[1].rpartition("@")[2] or "localhost")
-        if count > 1 or series.cover
-        else None
-    )
+    """The files of a series, by name, in order. Raises UsageError if git refuses."""
+    with git.scratch(series.base.repository) as repository:
+        before, start = _start(repository, series)
+        made = [
+            git.Commit(
+                _message(series, patch),
+                _contents(patch.change),
+                series.author,
+                _notes(series, number),
+                _executable(patch.change),
+            )
+            for number, patch in enumerate(series.patches)
+        ]
+        repository.commit(made, start)
+        numbered = series.cover is not None or len(series.patches) > 1
+        options = [
+            "--zero-commit", "--abbrev=12", "--thread=shallow", "--notes", f"--signature={series.version}",
+            "--numbered" if numbered else "--no-numbered",
+        ]  # fmt: skip
+        options += [f"-v{series.reroll}"] if series.reroll > 1 else []
+        options += [f"--base={before}"] if before is not None and series.base.public else []
+        if series.cover is not None:
+            repository.describe("\n\n".join(series.cover))
+            options += ["--cover-letter", "--cover-from-description=subject"]
+        listed = repository.format_patch(series.author, options, start)
+    covers = 0 if series.cover is None else 1
     result = []
-    if series.cover:
-        to = tuple(dict.fromkeys(one for patch in series.patches for one in (*patch.to, *patch.cc)))
-        subject = "Move drivers to dma_map_phys()"
-        head = _head(series, f"[PATCH {'0'.zfill(len(str(count)))}/{count}] {subject}", (), to, identifier, None)
-        result.append((file_name(0, "cover-letter"), _mail(head, f"{_cover(series)}\n\n{_signature(series)}")))
-    for number, patch in enumerate(series.patches, 1):
-        tag = f"[PATCH {str(number).zfill(len(str(count)))}/{count}]" if count > 1 or series.cover else "[PATCH]"
-        head = _head(series, f"{tag} {patch.subject}", patch.to, patch.cc, None, identifier if series.cover else None)
-        signed = f"\n\nSigned-off-by: {series.signer[0]} <{series.signer[1]}>" if series.signer else ""
-        diff = "".join(file.diff for file in patch.change.files)
-        text = f"{patch.body}{signed}\n---\n{diffstat(patch.change.files)}\n{diff}{_signature(series)}"
-        result.append((file_name(number, patch.subject), _mail(head, text)))
+    for number, (name, data) in enumerate(listed):
+        to, cc = _everybody(series.patches) if number < covers else _of(series.patches[number - covers])
+        result.append((name, _addressed(data, to, cc)))
     return result
 
 
-def _head(
-    series: Series, subject: str, to: Sequence[str], cc: Sequence[str], identifier: str | None, reply: str | None
-) -> list[str]:
-    head = [
-        "From " + "0" * 40 + " Mon Sep 17 00:00:00 2001",
-        f"From: {_address(*series.author)}",
-        f"Date: {format_datetime(series.date)}",
-        f"Subject: {_encoded(subject, 9)}",
+def _start(repository: git.Scratch, series: Series) -> tuple[str | None, str]:
+    """The user's commit that the series is made upon, if it is one, and the commit of ours or theirs that it follows."""
+    before: dict[str, bytes] = {}
+    for patch in series.patches:
+        before = {file.path: file.before for file in patch.change.files if file.before is not None} | before
+    if series.base.commit is not None:
+        return series.base.commit, series.base.commit
+    modes = frozenset(path for patch in series.patches for path in _executable(patch.change))
+    return None, repository.commit([git.Commit("before", before, executable=modes)])[0]
+
+
+def _contents(change: Change) -> dict[str, bytes | None]:
+    return {file.path: file.after for file in change.files}
+
+
+def _executable(change: Change) -> frozenset[str]:
+    return frozenset(file.path for file in change.files if file.executable)
+
+
+def _message(series: Series, patch: Patch) -> str:
+    name, address = series.author
+    signed = f"\nSigned-off-by: {name} <{address}>\n" if series.signed else ""
+    return f"{patch.subject}\n\n{patch.body}\n{signed}"
+
+
+def _notes(series: Series, number: int) -> str:
+    """What stands below the `---`; a second version has room there to say what changed, where no cover letter has."""
+    notes = series.patches[number].notes
+    if series.reroll > 1 and number == 0 and series.cover is None:
+        return f"Changes in v{series.reroll}:\n- \n\n{notes}"
+    return notes
+
+
+def _of(patch: Patch) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return patch.to, patch.cc
+
+
+def _everybody(patches: Iterable[Patch]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """To and Cc of all patches, each address once."""
+    held = list(patches)
+    to = dict.fromkeys(one for patch in held for one in patch.to)
+    return tuple(to), tuple(one for one in dict.fromkeys(one for patch in held for one in patch.cc) if one not in to)
+
+
+def _addressed(mail: bytes, to: tuple[str, ...], cc: tuple[str, ...]) -> bytes:
+    """A mail with these recipients in its header."""
+    lines = [
+        "",
+        *(f"{name}: " + ",\n    ".join(map(_address, people)) for name, people in (("To", to), ("Cc", cc)) if people),
     ]
-    head += [f"{name}: " + ",\n    ".join(people) for name, people in (("To", to), ("Cc", cc)) if people]
-    head += [f"Message-ID: {identifier}"] if identifier else []
-    head += [f"In-Reply-To: {reply}", f"References: {reply}"] if reply else []
-    return head
+    head, end, rest = mail.partition(b"\n\n")
+    return head + "\n".join(lines).encode("ascii") + end + rest
 
 
-def _address(name: str, address: str) -> str:
-    return formataddr((name, address))
-
-
-def _encoded(text: str, used: int) -> str:
-    return text if text.isascii() else Header(text, "utf-8", maxlinelen=_BASE, header_name="X" * used).encode()
-
-
-def _mail(head: list[str], text: str) -> bytes:
-    """A mail whose bytes arrive as they are: plain if they can, else in base64, which keeps carriage returns."""
-    data = text.encode("utf-8", "surrogateescape")
-    # a line that reads "From " would begin a new mail
-    encode = b"\r" in data or re.search(rb"^>*From ", data, re.MULTILINE) is not None
-    kind = ["MIME-Version: 1.0", "Content-Type: text/plain; charset=UTF-8"]
-    kind.append(f"Content-Transfer-Encoding: {'base64' if encode else '8bit'}")
-    return "\n".join([*head, *kind, "", ""]).encode() + (base64.encodebytes(data) if encode else data) + b"\n"
-
-
-def _signature(series: Series) -> str:
-    base = f"\nbase-commit: {series.base}\n" if series.base else ""
-    return f"{base}-- \n{series.version}\n"
-
-
-def _lines(file: FileChange) -> tuple[int, int]:
-    lines = file.diff.split("\n")
-    return (
-        sum(line.startswith("+") and not line.startswith("+++") for line in lines),
-        sum(line.startswith("-") and not line.startswith("---") for line in lines),
-    )
-
-
-def diffstat(files: Sequence[FileChange]) -> str:
-    """The table of changed files that follows `---`."""
-    width = max(len(file.path) for file in files)
-    counts = [_lines(file) for file in files]
-    digits = len(str(max(sum(count) for count in counts)))
-    rows = [
-        f" {file.path:{width}} | {sum(count):{digits}} {'+' * count[0]}{'-' * count[1]}"
-        for file, count in zip(files, counts, strict=True)
-    ]
-    added, removed = sum(count[0] for count in counts), sum(count[1] for count in counts)
-    total = [f" {len(files)} file{'s' if len(files) != 1 else ''} changed"]
-    total += [f"{added} insertion{'s' if added != 1 else ''}(+)"] if added else []
-    total += [f"{removed} deletion{'s' if removed != 1 else ''}(-)"] if removed else []
-    return "\n".join([*rows, ", ".join(total)]) + "\n"
-
-
-def _cover(series: Series) -> str:
-    width = max(len(patch.subject) for patch in series.patches)
-    rows = [
-        f"  {patch.subject:{width}}  {len(patch.change.findings):3}  {sum(f.verdict.states for f in patch.change.findings):6}"
-        for patch in series.patches
-    ]
-    files = [file for patch in series.patches for file in patch.change.files]
-    text = (
-        "Since v6.18 the DMA mapping API works on physical addresses. This series moves\n"
-        f"the drivers of {series.tree or 'this tree'} whose mappings could be followed from map to unmap.\n"
-        "Each patch stands on its own.\n\n"
-        f"  {'patch':{width}}  calls  states\n"
-    )
-    return text + "\n".join(rows) + f"\n\n{diffstat(files)}"
+def _address(text: str) -> str:
+    """One address as a header may hold it."""
+    name, address = parseaddr(re.sub(r"[\r\n]", " ", text))
+    return formataddr((name, address)) if address.isascii() and address else "undisclosed-recipients:;"

@@ -8,11 +8,12 @@ from collections import Counter
 from dataclasses import asdict
 
 from dmamigrate.findings import Finding, Json, Judged, Origin, Report, Span
+from dmamigrate.report.visible import encodable
 
 
 def render(report: Report) -> str:
     """The whole report as one JSON document."""
-    return json.dumps(document(report), indent=2) + "\n"
+    return json.dumps(encodable(document(report)), indent=2) + "\n"
 
 
 def document(report: Report) -> Json:

@@ -13,13 +13,11 @@ _INCLUDE = re.compile(rb'[ \t]*#[ \t]*include[ \t]*[<"]')
 _CALL = re.compile(rb"\bdma_(?:un)?map_phys\s*\(")
 _OPENS = re.compile(rb"[ \t]*#[ \t]*if")
 _CLOSES = re.compile(rb"[ \t]*#[ \t]*endif")
-_BY_VERSION = re.compile(rb"^[ \t]*#[ \t]*(?:el)?if\b[^\n]*\bLINUX_VERSION_CODE\b", re.MULTILINE)
 
 
-def _guarded(template: str, data: bytes) -> str:
-    """The helpers' code, guarded as the driver does it."""
-    guard = "#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)" if _BY_VERSION.search(data) else "#ifndef DMA_ATTR_MMIO"
-    return f"{guard}\n{template.rpartition('*/')[2].lstrip()}#endif\n"
+def _guarded(template: str) -> str:
+    """The helpers' code, for headers that have no such attribute: kernels of any version may have it backported."""
+    return f"#ifndef DMA_ATTR_MMIO\n{template.rpartition('*/')[2].lstrip()}#endif\n"
 
 
 def add(files: dict[str, bytes], template: str) -> dict[str, bytes]:
@@ -33,7 +31,7 @@ def add(files: dict[str, bytes], template: str) -> dict[str, bytes]:
         return files
     if len(calling) == 1:
         path, data = next(iter(calling.items()))
-        return files | {path: _behind_includes(path, data, f"\n{_guarded(template, data)}")}
+        return files | {path: _behind_includes(path, data, f"\n{_guarded(template)}")}
     folder = min((path.rpartition("/")[0] for path in calling), key=len)
     header = f"{folder}/{_HEADER}" if folder else _HEADER
     result = dict(files)
@@ -42,11 +40,9 @@ def add(files: dict[str, bytes], template: str) -> dict[str, bytes]:
         if _HEADER.encode() not in data:
             result[path] = _behind_includes(path, data, f'#include "{up}{_HEADER}"\n')
     name = "DMA_MAP_PHYS_COMPAT_H"
-    text = _guarded(template, b"".join(calling.values()))
-    version = "#include <linux/version.h>\n" if "LINUX_VERSION_CODE" in text else ""
     result[header] = (
         f"/* SPDX-License-Identifier: GPL-2.0-only */\n#ifndef {name}\n#define {name}\n\n"
-        f"#include <linux/dma-mapping.h>\n{version}\n{text}\n#endif\n"
+        f"#include <linux/dma-mapping.h>\n\n{_guarded(template)}\n#endif\n"
     ).encode()
     return result
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dmamigrate.findings import Edit, Rewrite
 from dmamigrate.lives.pair import Life
@@ -20,6 +22,7 @@ _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\
 _COMPARISON = re.compile(rb"LINUX_VERSION_CODE\s*(<=?|>=?)\s*KERNEL_VERSION\s*\(\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\)")
 _HAS = re.compile(rb"!?\s*defined\s*\(?\s*(?:DMA_ATTR_MMIO|HAVE_DMA_MAP_PHYS)\s*\)?")
 _FIRST = (6, 18)
+_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
 def _flags(expr: Expr) -> list[Expr]:
@@ -129,19 +132,47 @@ def _lines(data: bytes) -> list[str]:
 def diff(path: str, before: bytes, after: bytes) -> str:
     """A unified diff of one file."""
     old, new = _lines(before), _lines(after)
-    lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+    lines = difflib.unified_diff(old, new, _quoted(f"a/{path}"), _quoted(f"b/{path}"))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _quoted(name: str) -> str:
+    """A file name as git has it in a diff: in quotes, with the escapes of C, if it holds anything unusual."""
+    if re.fullmatch(r"[^\x00-\x1f\x7f-\U0010ffff\"\\]*", name):
+        return name
+    pieces = []
+    for byte in name.encode("utf-8", "surrogateescape"):
+        character = chr(byte)
+        plain = 0x20 <= byte < 0x7F and character not in '"\\'
+        pieces.append(character if plain else _ESCAPES.get(character, f"\\{byte:03o}"))
+    return f'"{"".join(pieces)}"'
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The calls that change together, in order; told from others by their places."""
+
+    places: tuple[tuple[Source, int, int], ...]
+    sites: tuple[Site, ...] = field(compare=False)
 
 
 def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...]) -> Rewrite:
     """The rewrite of `life` and of every life in `group`, which share its edits."""
+    found: dict[tuple[str, int], Site] = {}
+    for member in (life, *group):
+        found |= {site.written: site for site in member.sites}
+    sites = tuple(found[key] for key in sorted(found))
+    places = tuple((site.fn.source, site.call.start, site.call.end) for site in sites)
+    return _together(_Group(places, sites), templates)
+
+
+@lru_cache(maxsize=4)
+def _together(group: _Group, templates: tuple[Template, ...]) -> Rewrite:
+    """The rewrite of all calls of a group; each of its lives asks for it, one after the other."""
     by_name = {template.before: template for template in templates}
-    sites: dict[tuple[str, int], Site] = {}
-    for member in group:
-        sites |= {site.written: site for site in member.sites}
     edits: list[Edit] = []
     calls: dict[str, dict[tuple[int, int], NewCall]] = {}
-    for site in sites.values():
+    for site in group.sites:
         template = by_name.get(site.call.name)
         where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
         if template is None:
@@ -160,12 +191,11 @@ def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...]) 
         calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
         edits += rewrite(site.fn.source, site.call, new)
     text = ""
-    sources = {site.fn.source.path: site.fn.source for site in sites.values()}
+    sources = {site.fn.source.path: site.fn.source for site in group.sites}
     for path in sorted(sources):
         mine = tuple(edit for edit in edits if edit.path == path)
-        fns = {site.fn for site in sites.values() if site.fn.source.path == path}
+        fns = {site.fn for site in group.sites if site.fn.source.path == path}
         if reason := check.unlike(sources[path], mine, calls[path], fns):
-            return Rewrite("withheld", f"{path}: {reason} when {life.map.call.name}() and its unmaps are rewritten")
+            return Rewrite("withheld", f"{path}: {reason} when its calls are rewritten")
         text += diff(path, sources[path].data, apply(sources[path].data, mine))
-    ordered = tuple(sorted(edits, key=lambda edit: (edit.path, edit.start)))
-    return Rewrite("proposed", None, ordered, text)
+    return Rewrite("proposed", None, tuple(sorted(edits, key=lambda edit: (edit.path, edit.start))), text)

@@ -71,7 +71,6 @@ class _Copy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    header: str
     source: tuple[_Source, ...] = ()
     propagator: tuple[_Propagator, ...] = ()
     stop: tuple[_Stop, ...] = ()
@@ -136,9 +135,12 @@ class Knowledge:
 
 def _read(file: Path) -> _Table:
     try:
-        return msgspec.convert(tomllib.loads(file.read_text("utf-8")), _Table)
+        table = msgspec.convert(tomllib.loads(file.read_text("utf-8")), _Table)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise RuleError(f"{file}: {error}; see the tables in rules/sources for the format") from error
+    if table == _Table():
+        raise RuleError(f"{file}: says nothing; see the tables in rules/sources for the format")
+    return table
 
 
 def load(files: Iterable[Path], api: Api) -> Knowledge:
