@@ -20,7 +20,7 @@ _OPENS = re.compile(rb"\s*(?:__\w+\s*)*\{")
 
 
 _UNINDENTED = re.compile(rb"^[^ \t\n#/*][^\n(]*\([^\n]*", re.MULTILINE)
-_BEFORE_PARENTHESIS = re.compile(rb"(\w+)\s*\(")
+_BEFORE_PARENTHESIS = re.compile(rb"\b(\w+)\s*\(")
 
 
 def may_define_struct(data: bytes, tag: bytes) -> bool:
