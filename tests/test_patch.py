@@ -404,6 +404,14 @@ def test_a_run_that_wrote_no_patch_says_so(repository: Callable[..., Path], tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_what_could_not_be_judged_is_no_reason_to_be_content(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({"odd.c": b"WRAPPER(x, dma_map_resource(dev, bar, 4, dir, 0))\n"})
+    done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "odd.c:1: skipped: " in done.stderr
+    assert "no patch was written: something that names a mapping call" in done.stderr
+
+
 def test_nothing_of_the_repository_s_configuration_runs(repository: Callable[..., Path], tmp_path: Path) -> None:
     folder = repository({"win.c": DRIVER.encode(), ".gitattributes": b"*.c filter=evil diff=evil\n"})
     evil = tmp_path / "evil"

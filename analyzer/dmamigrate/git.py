@@ -108,7 +108,9 @@ def _committed(folder: Path, path: str) -> bool:
 
 def subjects(folder: Path, paths: Iterable[str]) -> list[str]:
     """The subjects of the latest commits to `paths`, newest first, merges and reverts left out."""
-    said = _asked(folder, "log", "-n", "40", "--no-merges", "--format=%s", "--", *paths)
+    said = _asked(
+        folder, "log", "-n", "40", "--no-merges", "--format=%s", "--", *(f":(literal){path}" for path in paths)
+    )
     return [line for line in (said or "").splitlines() if not line.startswith("Revert")]
 
 

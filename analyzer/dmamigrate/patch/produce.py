@@ -73,7 +73,8 @@ def changes(report: Report, wishes: Wishes) -> Made:
         template = (wishes.rules / "dma_map_phys_compat.h").read_text("utf-8")
         made = [_with_helpers(root, one, template) for one in made]
     dirty = git.dirty(root, sorted({file.path for one in made for file in one.files if file.before})) if made else []
-    said = [f"{path}: has changes that are not committed; the patch is made on top of them" for path in dirty]
+    said = [f"{one.path}: skipped: {one.reason}" for one in report.skipped]
+    said += [f"{path}: has changes that are not committed; the patch is made on top of them" for path in dirty]
     kept = made
     if wishes.build is not None and made:
         kept, built = _built(root, made, wishes.build, wishes.jobs)
