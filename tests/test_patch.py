@@ -8,6 +8,7 @@ import email.policy
 import errno
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from email.message import Message
@@ -608,3 +609,63 @@ def test_a_scratch_copy_leaves_out_what_make_made_and_never_writes_to_the_tree(t
     assert said == {path: "changed" if path == "drivers/a/c.c" else path for path in kept}
     assert sorted(str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()) == sorted(made + kept)
     assert (tree / "drivers/a/c.c").read_text() == "drivers/a/c.c"
+
+
+# A kernel whose Makefile says what it was asked for: it "compiles" what does not say BROKEN, and notes a build of everything.
+KERNEL = """\
+all:
+	touch $(O)/everything
+olddefconfig allmodconfig modules_prepare:
+	@true
+%.o: FORCE
+	@if grep -q BROKEN $(or $(M),.)/$*.c; then echo "$*.c:1: error: BROKEN" >&2; exit 1; fi
+	@mkdir -p $(dir $(or $(M),$(O))/$@) && touch $(or $(M),$(O))/$@
+FORCE Makefile: ;
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="NO MAKE")
+@pytest.mark.parametrize(
+    ("makefile", "after", "says"),
+    [
+        pytest.param("obj-m += win.o\n", "good", ("compiled", ""), id="compiles"),
+        pytest.param(
+            "obj-m += win.o\n", "BROKEN", ("broken", "src/win.c:1: error: BROKEN"), id="does not compile any more"
+        ),
+        pytest.param(
+            "all:\n", "good", ("not buildable", "no Makefile or Kbuild above it builds a module"), id="no module"
+        ),
+    ],
+)
+def test_a_file_that_is_none_of_the_kernel_s_is_an_external_module(
+    tmp_path: Path, makefile: str, after: str, says: tuple[str, str]
+) -> None:
+    kernel, checkout, scratch = (tmp_path / name for name in ("kernel", "checkout", "scratch"))
+    for folder in (kernel, checkout / "src", scratch):
+        folder.mkdir(parents=True)
+    (kernel / "Makefile").write_text(KERNEL)
+    (kernel / "own.c").write_text("old")
+    (checkout / "Makefile").write_text(makefile)
+    (checkout / "src/win.c").write_text("old")
+    (checkout / "out").symlink_to(tmp_path)
+    built = build.Scratch(kernel, scratch)
+    built.prepare(1)
+    external = build.External(checkout, scratch, built)
+    ((one,),) = build.check(external, [(build.FileChange("src/win.c", b"old", after.encode()),)], 1)
+    assert (one.status, one.reason) == says
+    assert (checkout / "src/win.c").read_text() == "old"
+    assert not list(tmp_path.rglob("everything"))
+    assert sorted(file.name for file in checkout.rglob("*") if file.is_file()) == ["Makefile", "win.c"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="NO MAKE")
+def test_a_header_alone_builds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "kernel/Makefile").write_text(KERNEL)
+    (tmp_path / "kernel/own.h").write_text("old")
+    ((one,),) = build.check(
+        build.Scratch(tmp_path / "kernel", tmp_path / "scratch"), [(build.FileChange("own.h", b"old", b"new"),)], 1
+    )
+    assert one.status == "not buildable"
+    assert not list(tmp_path.rglob("everything"))
