@@ -388,7 +388,8 @@ def scratch(lender: Path | None = None) -> Iterator[Scratch]:
             environment,
         )
         with open(folder / "config", "a") as config:
-            config.write("[core]\n\tprotectNTFS = false\n")  # nothing is ever checked out here
+            # nothing is ever checked out here, and nothing has to outlive a crash
+            config.write("[core]\n\tprotectNTFS = false\n\tfsync = none\n")
         (folder / "info").mkdir(exist_ok=True)
         (folder / "info/attributes").write_text("*.[ch] diff=cpp\n")  # a hunk's header names the function, not a label
         shallow = (
