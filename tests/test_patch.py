@@ -8,6 +8,7 @@ import email.policy
 import errno
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from email.message import Message
@@ -404,6 +405,14 @@ def test_a_run_that_wrote_no_patch_says_so(repository: Callable[..., Path], tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_what_could_not_be_judged_is_no_reason_to_be_content(repository: Callable[..., Path], tmp_path: Path) -> None:
+    folder = repository({"odd.c": b"WRAPPER(x, dma_map_resource(dev, bar, 4, dir, 0))\n"})
+    done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "odd.c:1: skipped: " in done.stderr
+    assert "no patch was written: something that names a mapping call" in done.stderr
+
+
 def test_nothing_of_the_repository_s_configuration_runs(repository: Callable[..., Path], tmp_path: Path) -> None:
     folder = repository({"win.c": DRIVER.encode(), ".gitattributes": b"*.c filter=evil diff=evil\n"})
     evil = tmp_path / "evil"
@@ -600,3 +609,63 @@ def test_a_scratch_copy_leaves_out_what_make_made_and_never_writes_to_the_tree(t
     assert said == {path: "changed" if path == "drivers/a/c.c" else path for path in kept}
     assert sorted(str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()) == sorted(made + kept)
     assert (tree / "drivers/a/c.c").read_text() == "drivers/a/c.c"
+
+
+# A kernel whose Makefile says what it was asked for: it "compiles" what does not say BROKEN, and notes a build of everything.
+KERNEL = """\
+all:
+	touch $(O)/everything
+olddefconfig allmodconfig modules_prepare:
+	@true
+%.o: FORCE
+	@if grep -q BROKEN $(or $(M),.)/$*.c; then echo "$*.c:1: error: BROKEN" >&2; exit 1; fi
+	@mkdir -p $(dir $(or $(M),$(O))/$@) && touch $(or $(M),$(O))/$@
+FORCE Makefile: ;
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="NO MAKE")
+@pytest.mark.parametrize(
+    ("makefile", "after", "says"),
+    [
+        pytest.param("obj-m += win.o\n", "good", ("compiled", ""), id="compiles"),
+        pytest.param(
+            "obj-m += win.o\n", "BROKEN", ("broken", "src/win.c:1: error: BROKEN"), id="does not compile any more"
+        ),
+        pytest.param(
+            "all:\n", "good", ("not buildable", "no Makefile or Kbuild above it builds a module"), id="no module"
+        ),
+    ],
+)
+def test_a_file_that_is_none_of_the_kernel_s_is_an_external_module(
+    tmp_path: Path, makefile: str, after: str, says: tuple[str, str]
+) -> None:
+    kernel, checkout, scratch = (tmp_path / name for name in ("kernel", "checkout", "scratch"))
+    for folder in (kernel, checkout / "src", scratch):
+        folder.mkdir(parents=True)
+    (kernel / "Makefile").write_text(KERNEL)
+    (kernel / "own.c").write_text("old")
+    (checkout / "Makefile").write_text(makefile)
+    (checkout / "src/win.c").write_text("old")
+    (checkout / "out").symlink_to(tmp_path)
+    built = build.Scratch(kernel, scratch)
+    built.prepare(1)
+    external = build.External(checkout, scratch, built)
+    ((one,),) = build.check(external, [(build.FileChange("src/win.c", b"old", after.encode()),)], 1)
+    assert (one.status, one.reason) == says
+    assert (checkout / "src/win.c").read_text() == "old"
+    assert not list(tmp_path.rglob("everything"))
+    assert sorted(file.name for file in checkout.rglob("*") if file.is_file()) == ["Makefile", "win.c"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="NO MAKE")
+def test_a_header_alone_builds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "kernel/Makefile").write_text(KERNEL)
+    (tmp_path / "kernel/own.h").write_text("old")
+    ((one,),) = build.check(
+        build.Scratch(tmp_path / "kernel", tmp_path / "scratch"), [(build.FileChange("own.h", b"old", b"new"),)], 1
+    )
+    assert one.status == "not buildable"
+    assert not list(tmp_path.rglob("everything"))

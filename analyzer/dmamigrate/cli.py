@@ -310,6 +310,10 @@ def patch(
         else:
             for path in files.into(folder, written):
                 typer.echo(visible(path))
+    if report.unjudged and not report.findings:
+        raise UsageError(
+            "no patch was written: something that names a mapping call could not be judged; see what was skipped"
+        )
     _say(_summary(len(made.changes), len(made.left), in_place))
     raise typer.Exit(1 if made.broken else 0)
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dmamigrate import processes
 from dmamigrate.errors import UsageError
 
 _FENCE = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "log.showSignature=false",
@@ -36,10 +37,7 @@ class GitError(UsageError):
 def _git(folder: Path, words: Iterable[str], data: bytes | None, environment: Mapping[str, str]) -> bytes:
     held = list(words)
     try:
-        done = subprocess.run(
-            ["git", *_FENCE, *held], cwd=folder, input=data or b"", capture_output=True, env=environment, check=False,
-            timeout=_PATIENCE,
-        )  # fmt: skip
+        done = processes.run(["git", *_FENCE, *held], folder, data or b"", _PATIENCE, environment)
     except subprocess.TimeoutExpired as error:
         raise GitError(f"git {held[0]}: takes more than {_PATIENCE} s") from error
     except FileNotFoundError as error:
@@ -110,7 +108,9 @@ def _committed(folder: Path, path: str) -> bool:
 
 def subjects(folder: Path, paths: Iterable[str]) -> list[str]:
     """The subjects of the latest commits to `paths`, newest first, merges and reverts left out."""
-    said = _asked(folder, "log", "-n", "40", "--no-merges", "--format=%s", "--", *paths)
+    said = _asked(
+        folder, "log", "-n", "40", "--no-merges", "--format=%s", "--", *(f":(literal){path}" for path in paths)
+    )
     return [line for line in (said or "").splitlines() if not line.startswith("Revert")]
 
 
@@ -372,8 +372,7 @@ def _quoted(path: bytes) -> bytes:
 @contextmanager
 def scratch(lender: Path | None = None) -> Iterator[Scratch]:
     """A repository of our own that also has the commits and files of the one around `lender`; it goes when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="dmamigrate-") as name:
-        folder = Path(name).resolve()
+    with processes.private_folder() as folder:
         environment = {key: value for key, value in os.environ.items() if key not in _PLACES}
         environment |= _ALONE | {"LC_ALL": "C", "GIT_DIR": str(folder), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
         objects = _asked(lender, "rev-parse", "--git-path", "objects") if lender is not None else None
@@ -389,7 +388,8 @@ def scratch(lender: Path | None = None) -> Iterator[Scratch]:
             environment,
         )
         with open(folder / "config", "a") as config:
-            config.write("[core]\n\tprotectNTFS = false\n")  # nothing is ever checked out here
+            # nothing is ever checked out here, and nothing has to outlive a crash
+            config.write("[core]\n\tprotectNTFS = false\n\tfsync = none\n")
         (folder / "info").mkdir(exist_ok=True)
         (folder / "info/attributes").write_text("*.[ch] diff=cpp\n")  # a hunk's header names the function, not a label
         shallow = (

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-_INTERVAL = 0.05
+_INTERVAL = 0.01
 _MB = 1 << 20
 
 Item = TypeVar("Item")
@@ -48,6 +52,56 @@ def raise_on_signals() -> None:
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for that
             signal.signal(number, interrupt)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals that end a program back until the block is over: what it makes is known, or gone, when they arrive."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextmanager
+def private_folder(purpose: str = "") -> Iterator[Path]:
+    """A folder that only this user can look into, gone with all that is in it when the block ends, also by a signal."""
+    folder = None
+    try:
+        with uninterrupted():
+            folder = Path(tempfile.mkdtemp(prefix=f"dmamigrate-{purpose}")).resolve()
+        yield folder
+    finally:
+        if folder is not None:
+            with uninterrupted():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(
+    command: Sequence[str],
+    folder: Path,
+    data: bytes = b"",
+    seconds: float = 3600,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run another program to its end. Whatever keeps it from that, nothing that it began is left running.
+
+    Raises FileNotFoundError if there is no such program, TimeoutExpired if it takes longer.
+    """
+    with uninterrupted():
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, process_group=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    try:
+        said, wrong = process.communicate(data, timeout=seconds)
+    except BaseException:
+        with uninterrupted():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, said, wrong)
 
 
 def _resident() -> int:
@@ -147,8 +201,7 @@ def _submitted(
     from concurrent.futures import Future
     from concurrent.futures.process import BrokenProcessPool
 
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
+    with uninterrupted():
         futures: list[Future[Done]] = []
         for item in items:
             try:
@@ -157,8 +210,6 @@ def _submitted(
                 futures.append(Future())
                 futures[-1].set_exception(error)
         return futures
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -42,7 +42,7 @@ class Limits:
     """What one module may cost: CPU seconds, and megabytes beside what is in use when it begins."""
 
     seconds: float = 10.0
-    megabytes: int = 240
+    megabytes: int = 220
 
 
 @dataclass(frozen=True)

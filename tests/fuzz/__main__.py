@@ -149,6 +149,8 @@ def main() -> int:
                 shutil.copytree(Path(name) / "place", kept / "place", symlinks=True)
                 print(f"{time.monotonic() - began:.1f} s, kept in {kept}")
             number += 1
+            if number % 500 == 0:
+                print(f"{number} inputs tried", file=sys.stderr, flush=True)
     print(
         ", ".join(f"{count} {target}" for target, count in sorted(done.items())),
         f"with seed {words.seed}: {len(failed)} failed",

@@ -220,10 +220,8 @@ def names(chance: Random, place: Place) -> Trial:
         parts = [
             b"".join(chance.choices(_ALPHABET, k=chance.randint(1, 6)))[:200] for _ in range(chance.choice((1, 1, 2)))
         ]
-        file = (
-            os.path.join(os.fsencode(place.tree), *(part for part in parts if part not in (b".", b"..", b".git")))
-            + b".c"
-        )
+        kept = [part for part in parts if part not in (b".", b"..", b".git")] or [b"plain"]
+        file = os.path.join(os.fsencode(place.tree), *kept) + b".c"
         os.makedirs(os.path.dirname(file), exist_ok=True)
         with open(file, "wb") as output:
             output.write(source)

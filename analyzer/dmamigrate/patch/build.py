@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dmamigrate import processes
 from dmamigrate.errors import UsageError
 from dmamigrate.patch.change import FileChange
 
@@ -98,27 +98,11 @@ class Scratch:
         """Run make in the scratch tree. Raises UsageError if there is none, or if it takes too long."""
         command = ["make", "-C", str(self._source), f"O={self._output}", "-s", *words]
         try:
-            # a group of its own, so that nothing that make began is left behind
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
+            return processes.run(command, self._output, seconds=_PATIENCE)
         except FileNotFoundError as error:
             raise UsageError("make: not found; install it, or leave out --check-build") from error
-        try:
-            said, wrong = process.communicate(timeout=_PATIENCE)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise UsageError(
-                    f"{self._tree}: make takes more than {_PATIENCE} s; leave out --check-build"
-                ) from error
-            raise
-        return subprocess.CompletedProcess(command, process.returncode, said, wrong)
+        except subprocess.TimeoutExpired as error:
+            raise UsageError(f"{self._tree}: make takes more than {_PATIENCE} s; leave out --check-build") from error
 
     def has(self, path: str) -> bool:
         """Whether the tree has a file at `path`, so that it is one of the kernel's."""

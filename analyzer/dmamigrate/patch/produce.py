@@ -6,12 +6,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dmamigrate import git
+from dmamigrate import git, processes
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Report
 from dmamigrate.patch import build, drivers, files, message
@@ -74,7 +73,8 @@ def changes(report: Report, wishes: Wishes) -> Made:
         template = (wishes.rules / "dma_map_phys_compat.h").read_text("utf-8")
         made = [_with_helpers(root, one, template) for one in made]
     dirty = git.dirty(root, sorted({file.path for one in made for file in one.files if file.before})) if made else []
-    said = [f"{path}: has changes that are not committed; the patch is made on top of them" for path in dirty]
+    said = [f"{one.path}: skipped: {one.reason}" for one in report.skipped]
+    said += [f"{path}: has changes that are not committed; the patch is made on top of them" for path in dirty]
     kept = made
     if wishes.build is not None and made:
         kept, built = _built(root, made, wishes.build, wishes.jobs)
@@ -123,8 +123,7 @@ def _with_helpers(root: Path, one: Change, template: str) -> Change:
 
 def _built(root: Path, made: list[Change], tree: Path, jobs: int) -> tuple[list[Change], list[str]]:
     """The changes that do not break the build, and what became of each file."""
-    with tempfile.TemporaryDirectory(prefix="dmamigrate-build-") as name:
-        folder = Path(name).resolve()
+    with processes.private_folder("build-") as folder:
         scratch = build.Scratch(tree, folder)
         own = [all(scratch.has(file.path) for file in one.files if file.before) for one in made]
         scratch.prepare(jobs)

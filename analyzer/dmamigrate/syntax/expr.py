@@ -108,9 +108,11 @@ class Statements(Expr):
 
 def walk(expr: Expr) -> Iterator[Expr]:
     """Yield `expr` and everything inside it, outermost first."""
-    yield expr
-    for part in expr.parts:
-        yield from walk(part)
+    waiting = [expr]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        waiting += reversed(current.parts)
 
 
 def strip(expr: Expr) -> Expr:

@@ -12,8 +12,8 @@ from dmamigrate.syntax.source import Source
 
 _TOKEN = re.compile(rb"[{}]|^[ \t]*#[ \t]*(?:if|el|endif)[^\n]*", re.MULTILINE)
 _TAG = re.compile(rb"\b(struct|union|enum)(?:\s+(\w+))?\s*\Z")
-_VARIABLE = re.compile(rb"(\w+)\s*(?:\[[^;{}]*\]\s*)*=\s*\Z")
-_NAME_BEFORE = re.compile(rb"(\w+)\s*\Z")
+_VARIABLE = re.compile(rb"\b(\w+)\s*(?:\[[^;{}]*\]\s*)*=\s*\Z")
+_NAME_BEFORE = re.compile(rb"\b(\w+)\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _DECLARATORS = re.compile(rb"(\**)\s*\b([A-Za-z_]\w*)\s*((?:\[[^\]]*\]\s*)*)")
 _TYPEDEF = re.compile(
     rb"\btypedef\s+((?:const\s+)?(?:(?:struct|union|enum)\s+\w+|\w+(?:[ \t]+\w+)*?))\s*([*\s]*)\b(\w+)\s*;"
 )
-_BEFORE_PARENTHESIS = re.compile(rb"(\w+)\s*\(")
+_BEFORE_PARENTHESIS = re.compile(rb"\b(\w+)\s*\(")
 
 
 def may_define_struct(data: bytes, tag: bytes) -> bool:
