@@ -86,10 +86,23 @@ def test_a_counterexample_names_the_plainest_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer"), [("7.3.4", "7.3"), ("6.6", "6.1"), ("6.15", "6.12"), ("9.0", "7.3"), ("5.4", "6.1")]
+    ("asked", "answer"), [("7.3.4", "7.3"), ("6.1.192", "6.1"), ("6.15", "6.12"), ("6.18", "6.18"), ("9.0", "7.3")]
 )
 def test_a_version_behaves_as_the_newest_known_before_it(asked: str, answer: str) -> None:
     assert behaviour(asked) == answer
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        pytest.param("6.6", "6.12", id="bouncing of small buffers came with 6.5"),
+        pytest.param("6.4", "6.1", id="before that"),
+        pytest.param("5.4", "6.1", id="older than what was read"),
+    ],
+)
+def test_a_version_that_nobody_read_is_refused_and_the_nearest_named(asked: str, nearest: str) -> None:
+    with pytest.raises(UsageError, match=rf"nobody read .* nearest .* {nearest}$"):
+        behaviour(asked)
 
 
 @pytest.mark.parametrize("text", ["seven", "7", "7.x"])
@@ -138,8 +151,8 @@ MUTATIONS = [
     ),
     (
         "dmamigrate.model.iommu",
-        "and SKIP_CPU_SYNC not in attrs and not mmio:\n        m.did",
-        "and SKIP_CPU_SYNC not in attrs:\n        m.did",
+        "SKIP_CPU_SYNC not in attrs and not mmio:\n        cache_for_device",
+        "SKIP_CPU_SYNC not in attrs:\n        cache_for_device",
         "IOMMU cache work",
     ),
     (

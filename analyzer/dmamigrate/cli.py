@@ -348,19 +348,25 @@ def show(
 
 @model_app.command()
 def conform(
-    tree: Annotated[Path, typer.Option("--tree", help="The kernel tree whose functions are run.")],
+    tree: Annotated[Path, typer.Option("--tree", help="The kernel tree whose functions are compiled and run.")],
     show: Annotated[int, typer.Option("--show", min=0, help="Disagreements to print in full.")] = 3,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Also a version that nobody read: say what drifted from the nearest.")
+    ] = False,
 ) -> None:
     """Run the model and a tree's own functions through the same states, and compare."""
     from dmamigrate import scan as scans
     from dmamigrate.model import conform as harness
+    from dmamigrate.model import extract
 
     version = scans.tree_version(_folder(tree) or tree)
     if version is None:
         raise UsageError(f"{tree}: no kernel tree, its Makefile states no version; name the root of one")
-    result = harness.conform(tree, version, show)
-    typer.echo(harness.report(result), nl=False)
-    raise typer.Exit(1 if result.disagreements else 0)
+    extract.plan_for(version, nearest)
+    typer.echo(harness.announcement(tree), err=True)
+    result = harness.conform(tree, version, harness.Wish(show, nearest=nearest))
+    typer.echo(harness.report(result, show), nl=False)
+    raise typer.Exit(1 if result.disagreements or result.drifted else 0)
 
 
 def main() -> NoReturn:
