@@ -23,7 +23,7 @@ from dmamigrate.model.states import ATTR_BITS
 from dmamigrate.model.versions import KNOWN, release
 
 _HARNESS = Path(__file__).parent / "harness"
-_COMPILE_SECONDS, _RUN_SECONDS = 120, 600
+_COMPILE_SECONDS = 120
 _IOMMU_BITS = {"IOMMU_READ": 1, "IOMMU_WRITE": 2, "IOMMU_CACHE": 4, "IOMMU_MMIO": 16, "IOMMU_PRIV": 32}
 
 
@@ -56,15 +56,19 @@ class Conformance:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How to run: disagreements to keep, one question in `every`, versions that nobody read, functions to put in place."""
+    """How to run: disagreements to keep, one question in `every`, versions that nobody read, functions to put in place.
+
+    `seconds` is how long the tree's functions may run; a second is what they take.
+    """
 
     show: int = 3
     every: int = 1
     nearest: bool = False
     changed: Mapping[str, str] = field(default_factory=dict)
+    seconds: int = 60
 
 
-class _UnfitError(Exception):
+class UnfitError(Exception):
     """Functions that do not fit the harness, by name, with the reason in words."""
 
     def __init__(self, reasons: dict[str, str]) -> None:
@@ -113,8 +117,8 @@ def _complaints(text: str, functions: Sequence[Function]) -> dict[str, str]:
     return reasons
 
 
-def _compile(functions: Sequence[Function], plan: str, header: str, folder: Path) -> Path:
-    """The program. Raises _UnfitError naming what does not fit, and ModelError if nothing is to blame for it."""
+def _compile(functions: Sequence[Function], plan: str, header: str, folder: Path, seconds: int) -> Path:
+    """The program. Raises UnfitError naming what does not fit, and ModelError if nothing is to blame for it."""
     compiler = shutil.which("gcc")
     if compiler is None:
         raise ModelError("gcc is needed to compile the kernel's functions; install it")
@@ -122,7 +126,7 @@ def _compile(functions: Sequence[Function], plan: str, header: str, folder: Path
     source.write_text(_program(functions, header), "utf-8")
     groups = [f"-DGROUP_{group.upper()}" for group in {function.group for function in functions}]
     command = [
-        compiler, "-std=gnu11", "-O1", "-w", "-Werror=implicit-function-declaration", f"-DCPU_SECONDS={_RUN_SECONDS}",
+        compiler, "-std=gnu11", "-O1", "-w", "-Werror=implicit-function-declaration", f"-DCPU_SECONDS={seconds}",
         *extract.FLAGS[plan], *groups, "-o", str(program), str(source),
     ]  # fmt: skip
     try:
@@ -135,34 +139,38 @@ def _compile(functions: Sequence[Function], plan: str, header: str, folder: Path
     if done.returncode != 0:
         reasons = _complaints(done.stderr, functions)
         if reasons:
-            raise _UnfitError(reasons)
+            raise UnfitError(reasons)
         raise ModelError("the tree's functions do not fit the harness together; try --nearest or another tree")
     return program
 
 
-def _answers(program: Path, asked: Sequence[Question]) -> list[str]:
+def answers(harness: Harness, asked: Sequence[Question]) -> list[str]:
     """The bits that the tree defines, then an answer for each question. Raises ModelError if the program does not end well.
 
     The program can only compute, read and write (seccomp), and neither runs nor hangs for ever.
     """
     lines = "\n".join(question.line() for question in asked) + "\n"
     with subprocess.Popen(
-        [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=program.parent, start_new_session=True
+        [str(harness.program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=harness.program.parent,
+        start_new_session=True,
     ) as running:
         try:
-            out, _ = running.communicate(lines.encode(), timeout=_RUN_SECONDS)
+            out, _ = running.communicate(lines.encode(), timeout=harness.seconds + 5)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             raise ModelError(
-                f"the tree's functions were still running after {_RUN_SECONDS} s, and were stopped"
+                f"the tree's functions were still running after {harness.seconds} s, and were stopped"
             ) from None
-    answers = out.decode("ascii", "replace").splitlines()
-    if running.returncode != 0 or len(answers) != len(asked) + 1:
-        last = asked[max(0, min(len(answers) - 1, len(asked) - 1))].describe()
+    given = out.decode("ascii", "replace").splitlines()
+    if running.returncode != 0 or len(given) != len(asked) + 1:
+        last = asked[max(0, min(len(given) - 1, len(asked) - 1))].describe()
         raise ModelError(
-            f"the tree's functions stopped after {max(0, len(answers) - 1)} of {len(asked)} states, near {last}"
+            f"the tree's functions stopped after {max(0, len(given) - 1)} of {len(asked)} states, near {last}"
         )
-    return answers
+    return given
 
 
 def _bits(line: str, plan: str) -> list[Disagreement]:
@@ -179,8 +187,24 @@ def _bits(line: str, plan: str) -> list[Disagreement]:
     ]
 
 
-def _fitting(root: Path, plan: str, wish: Wish, folder: Path) -> tuple[Path, tuple[Function, ...], list[str]]:
-    """The program of all groups that fit, its functions, and what drifted.
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """The program made of a tree, and the functions in it; `drifted` is what could not be taken, with the reason."""
+
+    program: Path
+    plan: str
+    functions: tuple[Function, ...]
+    drifted: tuple[str, ...]
+    seconds: int
+
+    def asks(self, every: int = 1) -> list[Question]:
+        """What this program can be asked, all or one in `every`."""
+        groups = [group for group in extract.GROUPS if any(function.group == group for function in self.functions)]
+        return list(islice(questions(self.plan, groups), 0, None, every))
+
+
+def build(root: Path, plan: str, wish: Wish, folder: Path) -> Harness:
+    """The program of all groups of functions that fit, in `folder`.
 
     Without `nearest` everything has to fit. Raises ModelError naming each function that does not, and why.
     """
@@ -188,23 +212,20 @@ def _fitting(root: Path, plan: str, wish: Wish, folder: Path) -> tuple[Path, tup
     header = extract.defines(root)
     drifted = {f.name: f"is not in {f.path} any more, nor in a file beside it" for f in functions if not f.text}
     while True:
-        gone = {function.group for function in functions if function.name in drifted}
-        lost = [group for group in extract.GROUPS if group in gone]
-        # a group builds on those before it, only "users" on "iova"
-        alive = tuple(
-            f
-            for f in functions
-            if f.text and f.group not in lost and not (f.group == "users" and {"sg", "iova"} & gone)
-        )
-        if (not wish.nearest and drifted) or "core" in lost:
-            raise ModelError(
-                f"{root}: the model does not state this tree: "
-                + "; ".join(f"{name}() {why}" for name, why in drifted.items())
-            )
+        lost = {function.group for function in functions if function.name in drifted}
+        lost |= {"users"} if lost & {"sg", "iova"} else set()  # the others build on "core" alone
+        if drifted and ("core" in lost or not wish.nearest):
+            reasons = "; ".join(f"{name}() {why}" for name, why in drifted.items())
+            raise ModelError(f"{root}: the model does not state this tree: {reasons}")
+        alive = tuple(function for function in functions if function.group not in lost)
         try:
-            return _compile(alive, plan, header, folder), alive, [f"{n}() {why}" for n, why in drifted.items()]
-        except _UnfitError as unfit:
+            program = _compile(alive, plan, header, folder, wish.seconds)
+        except UnfitError as unfit:
             drifted |= unfit.reasons
+        else:
+            return Harness(
+                program, plan, alive, tuple(f"{name}() {why}" for name, why in drifted.items()), wish.seconds
+            )
 
 
 def conform(root: Path, version: str, wish: Wish | None = None) -> Conformance:
@@ -216,14 +237,13 @@ def conform(root: Path, version: str, wish: Wish | None = None) -> Conformance:
     wish = wish or Wish()
     plan = extract.plan_for(version, wish.nearest)
     with tempfile.TemporaryDirectory(prefix="dmamigrate-conform-") as folder:
-        program, functions, drifted = _fitting(root, plan, wish, Path(folder))
-        groups = [group for group in extract.GROUPS if any(function.group == group for function in functions)]
-        asked = list(islice(questions(plan, groups), 0, None, wish.every))
-        bits, *answers = _answers(program, asked)
+        harness = build(root, plan, wish, Path(folder))
+        asked = harness.asks(wish.every)
+        bits, *given = answers(harness, asked)
     wrong = _bits(bits, plan)
+    differ = Counter({"#define": len(wrong)}) if wrong else Counter[str]()
     states: Counter[str] = Counter()
-    differ: Counter[str] = Counter()
-    for question, kernel in zip(asked, answers, strict=True):
+    for question, kernel in zip(asked, given, strict=True):
         call = CALLS[question.call][0]
         states[call] += 1
         model = question.model(plan)
@@ -232,8 +252,8 @@ def conform(root: Path, version: str, wish: Wish | None = None) -> Conformance:
                 wrong.append(Disagreement(question.describe(), kernel, model))
             differ[call] += 1
     return Conformance(
-        version, plan, len(functions), len(asked), len(_bits(bits, plan)) + sum(differ.values()), tuple(wrong),
-        {call: (count, differ[call]) for call, count in states.items()}, tuple(drifted),
+        version, plan, len(harness.functions), len(asked), sum(differ.values()), tuple(wrong),
+        {call: (count, differ[call]) for call, count in states.items()}, harness.drifted,
     )  # fmt: skip
 
 

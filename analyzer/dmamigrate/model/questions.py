@@ -41,8 +41,8 @@ CALLS = (
 )
 _ORDER = (SKIP_CPU_SYNC, NO_WARN, PRIVILEGED, MMIO, REQUIRE_COHERENT, CC_SHARED)
 _DIRS = {"DMA_BIDIRECTIONAL": 0, "DMA_TO_DEVICE": 1, "DMA_FROM_DEVICE": 2, "DMA_NONE": 3}
-# How the harness makes an address reachable, or not: by the mask, exactly at its end, by the bus limit.
-_REACHED, _REACHED_EXACTLY, _BEYOND = (0,), (0, 1, 5), (2, 3, 4)
+# How the harness makes an address reachable, or not: by the mask, exactly at its end, by the bus limit (run.c: one()).
+_REACHED_EXACTLY, _BEYOND = (0, 1, 5), (2, 3, 4)
 _NONE: Attrs = frozenset()
 
 
@@ -148,8 +148,8 @@ def _direct_states(kinds: Sequence[str]) -> Iterator[tuple[State, int]]:
                     direction = "DMA_FROM_DEVICE"
                 plain = cc == "none" and not mapped and backend != "ops bypassed"
                 reach = next(beyond) if not reachable else next(exactly) if plain else 0
-                if backend == "ops bypassed" and not reachable:
-                    reach = (2, 4)[coherent]
+                if backend == "ops bypassed":
+                    reach = (0, 6)[coherent] if reachable else (2, 4)[coherent]
                 yield State(
                     backend, kind, direction, coherent, swiotlb, reachable, cc, mapped, next(debug),
                     kmalloc_bounce=small and not coherent, aligned=next(wholes), covered=covered, min_align=next(align),
@@ -211,7 +211,7 @@ def _sg(version: str) -> Iterator[Question]:
     buffers = _geometries()
     for call in (3, 4):
         for state, reach in _direct_states(("ram",)):
-            how = 0 if reach in (1, 5) else 2 if reach in (3, 4) and call == 4 else reach
+            how = 0 if reach in (1, 5, 6) else 2 if reach in (3, 4) and call == 4 else reach
             for typed in _types(iter((state,))):
                 for _ in range(2):
                     attrs, end = next(turns)
@@ -248,7 +248,7 @@ def _iova(version: str) -> Iterator[Question]:
 
 def _users(version: str) -> Iterator[Question]:
     del version  # mm/hmm.c maps for both directions, whoever asks
-    for state in _types(state for state, reach in _direct_states(("ram",)) if reach in _REACHED or reach == 2):
+    for state in _types(state for state, reach in _direct_states(("ram",)) if reach in (0, 2, 6)):
         reach = 0 if state.reachable else 2
         yield Question(8, state, _NONE, _NONE, geometry_of(state), reach)
         if not state.kmalloc_bounce and state.aligned:

@@ -203,8 +203,9 @@ static dma_addr_t map(int call, struct device *dev, phys_addr_t phys, size_t siz
 #ifdef GROUP_USERS
 	case BLK:
 		rq.size = size;
-		iter = (struct blk_dma_iter){ .iter = { 1, phys } };
-		memset(&iova, 0, sizeof(iova));
+		memset(&iter, 0x5a, sizeof(iter));
+		iter.iter = (struct blk_map_iter){ 1, phys };
+		memset(&iova, 0x5a, sizeof(iova));
 		if (!blk_dma_map_iter_start(&rq, dev, &iova, &iter, size)) {
 			/* what was linked is gone; the driver has nothing to undo */
 			return DMA_MAPPING_ERROR;
@@ -354,10 +355,10 @@ static void one(const u64 *q)
 	st.range_map = q[11], st.covered = q[12], st.debug = q[13], st.untrusted = q[14], st.kmalloc = q[15], st.min_align = q[16];
 	st.queue = q[17], st.fails = q[18], st.has_mask = q[19], st.offset = q[20], st.size = q[21], st.granule = q[22];
 	phys = P_BASE + st.offset;
-	/* everything; exactly to the end; 32 bits; one byte short of the end; the first three by the bus limit */
+	/* everything; exactly to the end; 32 bits; a byte short; the same two by the bus limit; exactly what bypassing needs */
 	mask = st.reach == 1 || st.reach == 5 ? phys + st.size - 1 : st.reach == 2 || st.reach == 4 ? 0xffffffffULL :
-	       st.reach == 3 ? phys + st.size - 2 : ~0ULL;
-	if (st.reach >= 4) {
+	       st.reach == 3 ? phys + st.size - 2 : st.reach == 6 ? dma_direct_get_required_mask(NULL) : ~0ULL;
+	if (st.reach == 4 || st.reach == 5) {
 		dev.bus_dma_limit = mask;
 		mask = ~0ULL;
 	}
