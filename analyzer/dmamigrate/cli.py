@@ -369,6 +369,46 @@ def conform(
     raise typer.Exit(1 if result.disagreements or result.drifted else 0)
 
 
+class ArchName(StrEnum):
+    """Which kernels are booted."""
+
+    X86_64 = "x86_64"
+    ARM64 = "arm64"
+
+
+@model_app.command()
+def boot(
+    tree: Annotated[Path, typer.Option("--tree", help="The kernel tree that is built, out of tree, and booted.")],
+    arch: Annotated[
+        list[ArchName] | None, typer.Option("--arch", help="x86_64 or arm64; both where their tools are there.")
+    ] = None,
+    machine: Annotated[list[str] | None, typer.Option("--machine", help="Boot only these (NAME[,NAME]).")] = None,
+    show: Annotated[int, typer.Option("--show", min=0, help="Disagreements to print in full.")] = 3,
+) -> None:
+    """Boot a small kernel under QEMU and hold it against the model; show what rules say goes wrong."""
+    from dmamigrate import scan as scans
+    from dmamigrate.model import boot as boots
+    from dmamigrate.model import booted, extract
+
+    version = scans.tree_version(_folder(tree) or tree)
+    if version is None:
+        raise UsageError(f"{tree}: no kernel tree, its Makefile states no version; name the root of one")
+    plan = extract.plan_for(version)
+    chosen = [boots.ARCHES[name] for name in arch] if arch else boots.possible()
+    names = boots.machines(chosen, _split(machine))
+    status = 0
+    for one in chosen:
+        logs = boots.boots(one, tree, lambda line: typer.echo(line, err=True), names)
+        results = [booted.compare(log, plan) for log in logs]
+        found = booted.shown(logs)
+        typer.echo(
+            f"{one.name}, kernel {boots.point_release(tree)}:\n{booted.report(results, show)}{booted.claims_report(found)}",
+            nl=False,
+        )
+        status |= any(result.differ for result in results) or not all(claim.holds for claim in found)
+    raise typer.Exit(status)
+
+
 def main() -> NoReturn:
     """Run the command line; errors of the user are one line on standard error and exit status 2."""
     try:

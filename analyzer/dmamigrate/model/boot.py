@@ -9,7 +9,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -18,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dmamigrate.errors import ModelError
+from dmamigrate.errors import ModelError, UsageError
 
 _SOURCES = Path(__file__).parent / "harness" / "boot"
 _BUILD_SECONDS, _BOOT_SECONDS = 3600, 400
@@ -102,6 +104,28 @@ def missing(arch: Arch) -> list[str]:
     return wanted
 
 
+def possible() -> list[Arch]:
+    """The architectures that can be booted here. Raises ModelError naming what the first needs if there is none."""
+    able = [arch for arch in ARCHES.values() if not missing(arch)]
+    if not able:
+        raise ModelError(_lacking(X86))
+    return able
+
+
+def _lacking(arch: Arch) -> str:
+    packages = " ".join(missing(arch))
+    return f"{arch.name}: a boot needs what is not installed; on Debian: apt-get install --no-install-recommends {packages}"
+
+
+def machines(arches: Sequence[Arch], names: Sequence[str]) -> Sequence[str]:
+    """The names if these architectures have such machines. Raises UsageError naming those there are."""
+    known = [one.name for arch in arches for one in arch.configurations]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"no machine {', '.join(unknown)}; there are {', '.join(known)}")
+    return names
+
+
 def cache_folder() -> Path:
     """Where kernels are kept."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -111,15 +135,19 @@ def cache_folder() -> Path:
 def _run(command: Sequence[str], seconds: int, what: str, cwd: Path | None = None) -> None:
     """Run a build step. Raises ModelError with its last line if it fails or takes too long."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, timeout=seconds, cwd=cwd
-        )
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace",
+            cwd=cwd, start_new_session=True,
+        ) as running:  # fmt: skip
+            try:
+                out, err = running.communicate(timeout=seconds)
+            finally:
+                if running.poll() is None:  # interrupted, or too slow: make's children, too
+                    os.killpg(running.pid, signal.SIGKILL)
     except subprocess.TimeoutExpired:
         raise ModelError(f"{what}: not done after {seconds} s") from None
-    if done.returncode != 0:
-        lines = [
-            line for line in (done.stderr or done.stdout).splitlines() if "rror" in line
-        ] or done.stderr.splitlines()
+    if running.returncode != 0:
+        lines = [line for line in (err or out).splitlines() if "rror" in line] or err.splitlines()
         raise ModelError(f"{what}: {(lines or ['failed'])[0].strip()}")
 
 
@@ -127,8 +155,16 @@ def _key(*files: Path) -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def kernel(arch: Arch, tree: Path, version: str, say: Callable[[str], None]) -> Path:
+def point_release(tree: Path) -> str:
+    """The tree's version to the sublevel, 7.3.4, as its Makefile states it."""
+    text = (tree / "Makefile").read_text("utf-8", "replace")
+    found = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)$", text, re.MULTILINE))
+    return ".".join(found.get(name, "0") for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
+
+
+def kernel(arch: Arch, tree: Path, say: Callable[[str], None]) -> Path:
     """The build folder of this tree's kernel, built if it is not kept. Raises ModelError if that fails."""
+    version = point_release(tree)
     config = _SOURCES / f"{arch.name}.config"
     out = cache_folder() / f"{arch.name}-{version}-{_key(config)}"
     stamp = out / "dmamigrate.done"
@@ -230,15 +266,12 @@ def boot(arch: Arch, configuration: Configuration, image: Path, initrd: Path) ->
     return Log(configuration, text, time.monotonic() - begun)
 
 
-def boots(arch: Arch, tree: Path, version: str, say: Callable[[str], None], names: Sequence[str] = ()) -> list[Log]:
+def boots(arch: Arch, tree: Path, say: Callable[[str], None], names: Sequence[str] = ()) -> list[Log]:
     """Boot the machines of an architecture, all or those named. Raises ModelError naming what is missing."""
-    lacking = missing(arch)
-    if lacking:
-        raise ModelError(
-            f"{arch.name}: a boot needs {', '.join(lacking)}; install with: apt-get install {' '.join(lacking)}"
-        )
+    if missing(arch):
+        raise ModelError(_lacking(arch))
     wanted = [one for one in arch.configurations if not names or one.name in names]
-    out = kernel(arch, tree, version, say)
+    out = kernel(arch, tree, say)
     with tempfile.TemporaryDirectory(prefix="dmamigrate-boot-") as folder:
         initrd = initramfs(arch, out, Path(folder))
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as workers:

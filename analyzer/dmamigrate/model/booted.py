@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dmamigrate.model.boot import Configuration, Log
+from dmamigrate.model.claims import CLAIMS, Claim
 from dmamigrate.model.debug import DIFFERENT_ATTRIBUTES, RAM_AS_MMIO, reports
 from dmamigrate.model.dma_api import run_map, run_sync, run_unmap
 from dmamigrate.model.machine import ERROR, Attrs
@@ -137,7 +140,60 @@ def compare(log: Log, version: str) -> Comparison:
     return Comparison(log, compared, tuple(differ), left_out, once)
 
 
-def report(results: list[Comparison], show: int = 3) -> str:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A claim of a rule and what a boot showed of it: the log lines of the wrong life and of its rewrite."""
+
+    claim: Claim
+    wrong: str
+    right: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the sign is in one of the two and not in the other."""
+        in_wrong, in_right = self.claim.sign in self.wrong, self.claim.sign in self.right
+        return bool(self.wrong and self.right) and in_right == self.claim.missing and in_wrong != self.claim.missing
+
+
+def _life(log: Log, rule: str, which: str) -> str:
+    """The log's line of a life, without who said it."""
+    for line in log.text.splitlines():
+        fields = line[max(line.find("L\t"), 0) :].rstrip("\r").split("\t")
+        if len(fields) == 12 and fields[2:4] == [rule, which]:
+            return "; ".join(field for field in fields[4:] if field)
+    return ""
+
+
+def _crash(log: Log) -> str:
+    """How a machine ended that was asked to bounce a BAR that nothing maps."""
+    at = log.text.find("C|")
+    oops = re.search(r"Oops[^\r\n]*", log.text[at:]) if at >= 0 else None
+    return f"dma_map_phys(0) of a BAR beyond the mask; {oops[0]}" if oops else ""
+
+
+def shown(logs: Sequence[Log]) -> list[Shown]:
+    """What these boots show of the claims that their machines can show."""
+    by_name = {log.configuration.name: log for log in logs}
+    found: list[Shown] = []
+    for claim in CLAIMS:
+        log = by_name.get(claim.machine)
+        if log is not None:
+            wrong = _crash(log) if log.configuration.crash else _life(log, claim.rule, "wrong")
+            found.append(Shown(claim, wrong, _life(log, claim.rule, "right")))
+    return found
+
+
+def claims_report(found: Sequence[Shown]) -> str:
+    """The claims with the log of each wrong life and its rewrite, as text."""
+    lines: list[str] = []
+    for one in found:
+        lines.append(f"{'ok  ' if one.holds else 'FAIL'}  {one.claim.rule} on {one.claim.machine}: {one.claim.means}")
+        lines += [f"        wrong: {one.wrong or 'not there'}", f"        right: {one.right or 'not there'}"]
+    lines.append(f"{sum(one.holds for one in found)} of {len(found)} claims shown")
+    return "\n".join(lines) + "\n"
+
+
+def report(results: Sequence[Comparison], show: int = 3) -> str:
     """What the boots found, as text."""
     lines: list[str] = []
     for one in results:

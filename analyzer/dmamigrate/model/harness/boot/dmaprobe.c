@@ -500,7 +500,7 @@ struct life {
 	unsigned long a, ua;
 	size_t size, usize;
 	int dir, udir;
-	bool unchecked, far, twice, sync, dma, bus;
+	bool unchecked, far, twice, sync, dma, bus, leak, other, mapped_again;
 };
 
 static void live(void __iomem *regs, const char *memory, phys_addr_t p, void *seen, const struct life *l)
@@ -510,7 +510,7 @@ static void live(void __iomem *regs, const char *memory, phys_addr_t p, void *se
 	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
 	char mapped[256], undone[256] = "";
 	const char *left = "", *data = "";
-	dma_addr_t x;
+	dma_addr_t x, again = DMA_MAPPING_ERROR;
 
 	clear_once(NULL, 1);
 	the_p = p;
@@ -529,19 +529,26 @@ static void live(void __iomem *regs, const char *memory, phys_addr_t p, void *se
 		goto out;
 	if (!l->unchecked && l->call != SG && l->call != IOVA)
 		dma_mapping_error(dev, x);
-	if (l->dma)
-		edu_write(regs, l->bus ? p : x, 64);
 	recording = true;
 	if (l->sync)
 		__dma_sync_single_for_cpu(dev, x, l->size, l->udir);
-	unmap(l->end, dev, x, l->usize, l->udir, l->ua);
+	if (l->mapped_again)
+		again = map(l->call, dev, x, l->size, l->dir, l->a);
+	recording = false;
+	if (l->dma)
+		edu_write(regs, l->bus ? p : l->mapped_again ? again : x, 64);
+	recording = true;
+	if (l->mapped_again && again != DMA_MAPPING_ERROR)
+		unmap(l->end, dev, again, l->usize, l->udir, l->ua);
+	if (!l->leak)
+		unmap(l->end, l->other ? &shm->dev : dev, x, l->usize, l->udir, l->ua);
 	if (l->twice)
 		unmap(l->end, dev, x, l->usize, l->udir, l->ua);
 	recording = false;
 	strscpy(undone, rec, sizeof(undone));
 	if (dev_dma_iommu(dev) && iommu_iova_to_phys(domain, x))
 		left = "still mapped";
-	if (left[0] || (l->end == PAGE && (l->ua & DMA_ATTR_MMIO)))
+	if (left[0] || l->leak || l->other || (l->end == PAGE && (l->ua & DMA_ATTR_MMIO)))
 		dma_unmap_phys(dev, x, l->size, l->dir, l->call == RESOURCE ? l->a | DMA_ATTR_MMIO : l->a);
 	if (l->dma)
 		data = *(u8 *)seen != 0xaa ? "data arrived" : "data never arrived";
@@ -568,6 +575,12 @@ static const struct life on_ram[] = {
 	LIFE("unmap-wrong-handle", "right", PHYS, PHYS, 0, 0),
 	LIFE("mapping-not-checked", "wrong", PHYS, PHYS, 0, 0, .unchecked = true),
 	LIFE("mapping-not-checked", "right", PHYS, PHYS, 0, 0),
+	LIFE("mapping-leaked", "wrong", PHYS, PHYS, 0, 0, .leak = true),
+	LIFE("mapping-leaked", "right", PHYS, PHYS, 0, 0),
+	LIFE("unmap-device-mismatch", "wrong", PHYS, PHYS, 0, 0, .other = true),
+	LIFE("unmap-device-mismatch", "right", PHYS, PHYS, 0, 0),
+	LIFE("dma-addr-as-phys", "wrong", PHYS, PHYS, 0, 0, .dma = true, .mapped_again = true),
+	LIFE("dma-addr-as-phys", "right", PHYS, PHYS, 0, 0, .dma = true),
 	{ "unmap-size-mismatch", "wrong", PHYS, PHYS, 0, 0, 2 * PS, PS, FROM, FROM },
 	{ "unmap-size-mismatch", "right", PHYS, PHYS, 0, 0, 2 * PS, 2 * PS, FROM, FROM },
 	{ "unmap-dir-mismatch", "wrong", PHYS, PHYS, 0, 0, PS, PS, FROM, DMA_TO_DEVICE, .far = true },
