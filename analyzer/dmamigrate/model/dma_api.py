@@ -377,11 +377,16 @@ def blk_dma_map_iter_start(m: Machine, attrs: Attrs) -> str:
         return "BUS"
     own = _p2p_attrs(m)
     if own is None:
+        m.noted("status invalid")
         return ERROR
     if not iova.dma_iova_try_alloc(m, m.buffer):
-        return dma_map_phys(m, own)
+        address = dma_map_phys(m, own)
+        if address == ERROR:
+            m.noted("status resource")
+        return address
     if not iova.dma_iova_link_at(m, 0, m.buffer, own):
         iova.dma_iova_free(m, m.buffer)
+        m.noted("status of the error")
         return ERROR
     iova.dma_iova_sync(m, m.buffer)
     return iova.linked_address(m)

@@ -15,6 +15,7 @@ from dmamigrate.model.machine import (
     flush,
     in_pool,
     kept_bits,
+    place,
     swiotlb_sync,
     swiotlb_tbl_map_single,
     swiotlb_tbl_unmap_single,
@@ -167,8 +168,14 @@ def iommu_dma_map_resource(m: Machine, attrs: Attrs) -> str:
 
 
 def behind(address: str, buffer: Buffer) -> str:
-    """drivers/iommu/iommu.c: iommu_iova_to_phys(): the memory or the bounce slot that an IOVA leads to."""
+    """The memory or the bounce slot that an IOVA leads to."""
     return address.partition(" of ")[2] or buffer.name
+
+
+def iommu_iova_to_phys(m: Machine, address: str, buffer: Buffer) -> str:
+    """drivers/iommu/iommu.c: iommu_iova_to_phys()."""
+    m.noted(f"look up {place(m, address, buffer)}")
+    return behind(address, buffer)
 
 
 def iommu_dma_unmap_range(m: Machine, address: str, start: int, size: int) -> None:
@@ -188,6 +195,7 @@ def iommu_dma_unmap(m: Machine, address: str, attrs: Attrs, buffer: Buffer) -> N
     if (m.version >= (6, 18) and MMIO in attrs) or (m.version >= (7, 0) and REQUIRE_COHERENT in attrs):
         iommu_dma_unmap_range(m, address, start, buffer.size)
         return
+    iommu_iova_to_phys(m, address, buffer)
     if SKIP_CPU_SYNC not in attrs and not m.state.coherent:
         cache_for_cpu(m, phys, buffer)
         flush(m)
@@ -199,7 +207,7 @@ def iommu_dma_sync_single(m: Machine, address: str, whom: str, buffer: Buffer) -
     """drivers/iommu/dma-iommu.c: iommu_dma_sync_single_for_cpu() and iommu_dma_sync_single_for_device()."""
     if m.state.coherent and not dev_use_swiotlb(m, buffer):
         return
-    phys = behind(address, buffer)
+    phys = iommu_iova_to_phys(m, address, buffer)
     if whom == "device":
         swiotlb_sync(m, phys, "device", buffer)
     if not m.state.coherent:

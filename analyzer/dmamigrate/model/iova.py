@@ -155,6 +155,7 @@ def _slowly(m: Machine, start: int, size: int, attrs: Attrs) -> None:
     here, end = start, start + size
     while here < end:
         length = min(end - here, granule - here % granule)
+        m.noted(f"look up {at(IOVA, here)}")
         name, offset = m.linked[here - here % granule]
         piece = Buffer(name, offset + here % granule, length)
         if _maintains(m, attrs):

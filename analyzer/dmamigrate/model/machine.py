@@ -211,7 +211,7 @@ def dma_capable(m: Machine, address: str, attrs: Attrs) -> bool:
     if m.state.reachable:
         return True
     # the bounce pool lies below the mask; an encryption bit lies above it
-    return in_pool(address) and "+enc" not in address and "+shared" not in address
+    return m.state.pool_reachable and in_pool(address) and "+enc" not in address and "+shared" not in address
 
 
 # ---- kernel/dma/swiotlb.c

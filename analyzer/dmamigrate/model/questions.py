@@ -42,7 +42,7 @@ CALLS = (
 _ORDER = (SKIP_CPU_SYNC, NO_WARN, PRIVILEGED, MMIO, REQUIRE_COHERENT, CC_SHARED)
 _DIRS = {"DMA_BIDIRECTIONAL": 0, "DMA_TO_DEVICE": 1, "DMA_FROM_DEVICE": 2, "DMA_NONE": 3}
 # How the harness makes an address reachable, or not: by the mask, exactly at its end, by the bus limit (run.c: one()).
-_REACHED_EXACTLY, _BEYOND = (0, 1, 5), (2, 3, 4)
+_REACHED_EXACTLY, _BEYOND, _POOL_ONLY = (0, 1, 5), (2, 3, 4), (7, 8)
 _NONE: Attrs = frozenset()
 
 
@@ -131,7 +131,7 @@ def _direct_states(kinds: Sequence[str]) -> Iterator[tuple[State, int]]:
     """States in which nothing or a table maps, and how the address is reached."""
     turns, exactly, beyond = _directions(), cycle(_REACHED_EXACTLY), cycle(_BEYOND)
     debug, align = cycle((False, True, False)), cycle(("none", "granule", "none", "beyond"))
-    wholes = cycle((True, True, False))
+    wholes, pool = cycle((True, True, False)), cycle(_POOL_ONLY)
     ranges = ((False, True), (True, True), (True, False))
     for backend in (b for b in BACKENDS if b != "dma-iommu"):
         hooked = backend not in ("direct", "ops with arch direct hook", "ops bypassed")
@@ -150,10 +150,14 @@ def _direct_states(kinds: Sequence[str]) -> Iterator[tuple[State, int]]:
                 reach = next(beyond) if not reachable else next(exactly) if plain else 0
                 if backend == "ops bypassed":
                     reach = (0, 6)[coherent] if reachable else (2, 4)[coherent]
-                yield State(
+                state = State(
                     backend, kind, direction, coherent, swiotlb, reachable, cc, mapped, next(debug),
                     kmalloc_bounce=small and not coherent, aligned=next(wholes), covered=covered, min_align=next(align),
-                ), reach  # fmt: skip
+                )  # fmt: skip
+                yield state, reach
+                if not reachable and cc == "none" and backend == "direct":
+                    only = next(pool)
+                    yield replace(state, pool_reachable=only == 7), only
 
 
 def _iommu_states(kinds: Sequence[str]) -> Iterator[State]:
@@ -174,7 +178,7 @@ def _iommu_states(kinds: Sequence[str]) -> Iterator[State]:
 
 # offset and size: whole granules, a part of one, a part that ends one, head and middle, all three, head and tail, tail
 _BUFFERS = (
-    (0, 0x1000), (0x40, 0x80), (0, 0x80), (0x40, 0xFC0), (0x40, 0x1FC0), (0x40, 0x3000), (0x40, 0x1000), (0, 0x2080),
+    (0, 0x1000), (0x40, 0x80), (0, 0x80), (0, 0x180), (0x40, 0xFC0), (0x40, 0x1FC0), (0x40, 0x3000), (0x40, 0x1000), (0, 0x2080),
 )  # fmt: skip
 
 
@@ -188,6 +192,9 @@ def _core(version: str) -> Iterator[Question]:
     for state, reach in _direct_states(("ram", "p2p-page")):
         for call, (attrs, end) in product(calls, _pairs(version)):
             yield Question(call, state, attrs, end, geometry_of(state), reach, attrs == end)
+        if state.kmalloc_bounce:  # one that is too large to share a cache line
+            for call in calls:
+                yield Question(call, state, _NONE, _NONE, Geometry(0, 0x180), reach)
     buffers = _geometries()
     for state in _iommu_states(("ram", "p2p-page")):
         for call, (attrs, end) in product(calls, _pairs(version)):
@@ -211,7 +218,9 @@ def _sg(version: str) -> Iterator[Question]:
     buffers = _geometries()
     for call in (3, 4):
         for state, reach in _direct_states(("ram",)):
-            how = 0 if reach in (1, 5, 6) else 2 if reach in (3, 4) and call == 4 else reach
+            how = 0 if reach in (1, 5, 6) else 2 if reach in (3, 4, 7) and call == 4 else reach
+            if reach == 8 and call == 4:
+                continue  # the first entry of the list has a slot of its own
             for typed in _types(iter((state,))):
                 for _ in range(2):
                     attrs, end = next(turns)

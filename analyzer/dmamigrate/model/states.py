@@ -70,7 +70,8 @@ class State:
     of the IOMMU granule, `range_map` that dma-ranges translate and `covered` that one of them covers the address,
     `kmalloc_bounce` that the buffer shares a cache line. `min_align` is what dma_set_min_align_mask() was given: "none",
     "granule" (the IOMMU granule less one) or "beyond" it. `iommu_fails` is "", "no iova", "map" or "map 2" (the second); `map_type` what
-    pci_p2pdma_state() says of a page of the P2P memory. `has_mask` is false for a device without dev->dma_mask.
+    pci_p2pdma_state() says of a page of the P2P memory. `has_mask` is false for a device without dev->dma_mask,
+    `pool_reachable` where the mask does not even cover the bounce pool.
     """
 
     backend: str = "direct"
@@ -91,6 +92,7 @@ class State:
     iommu_fails: str = ""
     map_type: str = "none"
     has_mask: bool = True
+    pool_reachable: bool = True
 
     def describe(self) -> str:
         """The state in words: what is given always, then only what is not plain."""
@@ -113,6 +115,7 @@ class State:
         )
         words += [f"P2P type {self.map_type}"] if self.map_type != "none" else []
         words += ["no dma_mask"] if not self.has_mask else []
+        words += ["bounce pool beyond the DMA mask"] if not self.pool_reachable else []
         return ", ".join(words)
 
 

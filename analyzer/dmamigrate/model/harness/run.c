@@ -207,7 +207,8 @@ static dma_addr_t map(int call, struct device *dev, phys_addr_t phys, size_t siz
 		iter.iter = (struct blk_map_iter){ 1, phys };
 		memset(&iova, 0x5a, sizeof(iova));
 		if (!blk_dma_map_iter_start(&rq, dev, &iova, &iter, size)) {
-			/* what was linked is gone; the driver has nothing to undo */
+			did("status %s", iter.status == BLK_STS_INVAL ? "invalid" : iter.status == BLK_STS_RESOURCE ? "resource" :
+					 iter.status == BLK_STS_OK ? "ok" : "of the error");
 			return DMA_MAPPING_ERROR;
 		}
 		if (iter.len != size)
@@ -271,6 +272,8 @@ static void unmap(int call, struct device *dev, dma_addr_t addr, size_t size, un
 	case HMM:
 		if (!hmm_dma_unmap_pfn(dev, &hmm, 0))
 			did("nothing to unmap");
+		if (hmm_dma_unmap_pfn(dev, &hmm, 0))
+			did("unmapped twice");
 		if (pfn & ~(unsigned long)(~0xfffUL | HMM_PFN_VALID))
 			did("still flagged");
 		break;
@@ -355,9 +358,13 @@ static void one(const u64 *q)
 	st.range_map = q[11], st.covered = q[12], st.debug = q[13], st.untrusted = q[14], st.kmalloc = q[15], st.min_align = q[16];
 	st.queue = q[17], st.fails = q[18], st.has_mask = q[19], st.offset = q[20], st.size = q[21], st.granule = q[22];
 	phys = P_BASE + st.offset;
-	/* everything; exactly to the end; 32 bits; a byte short; the same two by the bus limit; exactly what bypassing needs */
+	/*
+	 * everything; exactly to the end; 32 bits; a byte short; the same two by the bus limit; exactly what
+	 * bypassing needs; exactly to the end of the first bounce slot's data; a byte short of that */
 	mask = st.reach == 1 || st.reach == 5 ? phys + st.size - 1 : st.reach == 2 || st.reach == 4 ? 0xffffffffULL :
-	       st.reach == 3 ? phys + st.size - 2 : st.reach == 6 ? dma_direct_get_required_mask(NULL) : ~0ULL;
+	       st.reach == 3 ? phys + st.size - 2 : st.reach == 6 ? dma_direct_get_required_mask(NULL) :
+	       st.reach >= 7 ? B_BASE + SLOT + (st.range_map ? B_TO_RANGE : 0) + (phys & dma_get_min_align_mask(&dev)) + st.size + 6 - st.reach :
+	       ~0ULL;
 	if (st.reach == 4 || st.reach == 5) {
 		dev.bus_dma_limit = mask;
 		mask = ~0ULL;

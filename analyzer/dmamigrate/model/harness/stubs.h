@@ -542,6 +542,7 @@ static phys_addr_t iova_leads_to(dma_addr_t iova)
 {
 	phys_addr_t start = *granule(iova);
 
+	did("look up %s", address_name(iova));
 	return start ? start + (iova & (st.granule - 1)) : 0;
 }
 
