@@ -126,7 +126,7 @@ def _compile(functions: Sequence[Function], plan: str, header: str, folder: Path
     source.write_text(_program(functions, header), "utf-8")
     groups = [f"-DGROUP_{group.upper()}" for group in {function.group for function in functions}]
     command = [
-        compiler, "-std=gnu11", "-O1", "-w", "-Werror=implicit-function-declaration", f"-DCPU_SECONDS={seconds}",
+        compiler, "-std=gnu11", "-O1", "-Werror=implicit-function-declaration", f"-DCPU_SECONDS={seconds}",
         *extract.FLAGS[plan], *groups, "-o", str(program), str(source),
     ]  # fmt: skip
     try:
@@ -210,12 +210,14 @@ def build(root: Path, plan: str, wish: Wish, folder: Path) -> Harness:
     """
     functions = extract.extract(root, plan, wish.changed)
     header = extract.defines(root)
-    drifted = {f.name: f"is not in {f.path} any more, nor in a file beside it" for f in functions if not f.text}
+    drifted = {f.name: f"is in neither {f.path} nor a file beside it" for f in functions if not f.text}
     while True:
         lost = {function.group for function in functions if function.name in drifted}
         lost |= {"users"} if lost & {"sg", "iova"} else set()  # the others build on "core" alone
         if drifted and ("core" in lost or not wish.nearest):
-            reasons = "; ".join(f"{name}() {why}" for name, why in drifted.items())
+            said = [f"{name}() {why}" for name, why in drifted.items()]
+            more = [f"and {len(said) - 5} more"] if len(said) > 5 else []
+            reasons = "; ".join([*said[:5], *more])
             raise ModelError(f"{root}: the model does not state this tree: {reasons}")
         alive = tuple(function for function in functions if function.group not in lost)
         try:

@@ -117,10 +117,8 @@ def plan_for(version: str, nearest: bool = False) -> str:
         return known[wanted]
     if wanted > max(known):
         return known[max(known)]
-    # the functions of the version after are closer where dma_map_phys() is
-    near = min(
-        known, key=lambda v: ((v >= (6, 18)) != (wanted >= (6, 18)), abs((v[0] - wanted[0]) * 20 + v[1] - wanted[1]))
-    )
+    # bouncing of small buffers came with 6.5, dma_map_phys() with 6.18
+    near = (6, 1) if wanted < (6, 5) else (6, 12) if wanted < (6, 18) else (7, 2)
     if nearest:
         return known[near]
     raise ModelError(

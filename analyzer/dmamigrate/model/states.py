@@ -39,10 +39,10 @@ BACKENDS = (
 DIRECTIONS = ("DMA_TO_DEVICE", "DMA_FROM_DEVICE", "DMA_BIDIRECTIONAL")
 SWIOTLB = ("off", "active", "forced", "full")
 # Memory encryption. A host (SME) and an SEV guest set the C-bit in the encrypted form of an address, TDX has no bit in
-# either form, an arm64 realm (CCA) sets the top bit of the shared form. "SME, short mask" is a host whose device cannot
+# either form, an arm64 realm (CCA) sets the top bit of the shared form. "SME (short mask)" is a host whose device cannot
 # address the C-bit, for which force_dma_unencrypted() holds. A guest's device that is trusted (TDISP) is no state of its
 # own: no force_dma_unencrypted() up to 7.3 asks for the device in a guest.
-ENCRYPTION = ("none", "SME", "SME, short mask", "SEV", "TDX", "CCA")
+ENCRYPTION = ("none", "SME", "SME (short mask)", "SEV", "TDX", "CCA")
 MAP_TYPES = ("none", "bus address", "host bridge", "not supported")
 
 # What the address is, as far as the API can see: has it a struct page, is that ZONE_DEVICE, is it device memory.
@@ -142,7 +142,7 @@ _REVERSED = (False, True)
 # memory encryption with translation: powerpc has neither C-bit nor dma-ranges
 _CC_RANGE = (
     *product(("none", "SME", "SEV", "CCA"), _REVERSED),
-    ("SME, short mask", False), ("TDX", False),
+    ("SME (short mask)", False), ("TDX", False),
 )  # fmt: skip
 
 
