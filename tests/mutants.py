@@ -178,15 +178,17 @@ def main() -> None:
         noticed: Counter[str] = Counter()
         shares = [drawn[number :: given.jobs] for number in range(given.jobs)]
 
-        def work(number: int) -> list[tuple[Mutant, str]]:
-            return [(mutant, judge(mutant, tests, copies[number])) for mutant in shares[number]]
+        def work(number: int) -> None:
+            for mutant in shares[number]:
+                who = judge(mutant, tests, copies[number])
+                noticed[who] += 1
+                if who == "nobody":
+                    print(f"nobody: {mutant.path}:{mutant.line}: {mutant.what}", flush=True)
+                if noticed.total() % 20 == 0:
+                    print(f"  {noticed.total()}: {dict(noticed)}", file=sys.stderr, flush=True)
 
         with ThreadPoolExecutor(given.jobs) as workers:
-            for fates in workers.map(work, range(given.jobs)):
-                for mutant, who in fates:
-                    noticed[who] += 1
-                    if who == "nobody":
-                        print(f"nobody: {mutant.path}:{mutant.line}: {mutant.what}", flush=True)
+            list(workers.map(work, range(given.jobs)))
     for name, _ in (*tests, ("nobody", "")):
         print(f"  {name:20} {noticed[name]}")
 

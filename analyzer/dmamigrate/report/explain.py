@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import textwrap
 
+from dmamigrate.model import claims
 from dmamigrate.rules import Rule
 
 
@@ -29,6 +30,8 @@ def one(rule: Rule) -> str:
         parts.append("Rewrite:\n" + textwrap.indent("\n\n".join(lines), "  "))
     elif rule.withheld:
         parts.append(textwrap.fill(f"No rewrite: {rule.withheld}", 80))
+    if shown := claims.said(rule.id):
+        parts.append(textwrap.fill(f"In a running kernel (dmamigrate model boot): {'; '.join(shown)}.", 80))
     for label, examples in (("Found", rule.invalid), ("Not found", rule.valid)):
         parts += [f"{label}: {example.name}\n{textwrap.indent(example.code.strip(), '  ')}" for example in examples]
     return "\n\n".join(parts) + "\n"
