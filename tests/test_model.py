@@ -114,6 +114,7 @@ def test_a_version_behaves_as_the_newest_known_before_it(asked: str, answer: str
     ("asked", "nearest"),
     [
         pytest.param("6.6", "6.12", id="bouncing of small buffers came with 6.5"),
+        pytest.param("6.5", "6.12", id="with that release"),
         pytest.param("6.4", "6.1", id="before that"),
         pytest.param("5.4", "6.1", id="older than what was read"),
     ],
@@ -169,6 +170,10 @@ FACTS = [
                  id="NO_WARN silences that"),
     pytest.param("7.3", "dma_map_phys", {"swiotlb": "active", "reachable": False, "memory": "bar"}, (), "ERROR",
                  ("bounce P", "Oops"), id="a bounce of what nothing maps is an Oops"),
+    pytest.param("7.3", "dma_map_phys", {"swiotlb": "forced", "memory": "mmio"}, (), "ERROR", ("bounce P", "Oops"),
+                 id="registers are not in the kernel's own mapping"),
+    pytest.param("7.3", "dma_map_phys", {"swiotlb": "forced", "memory": "ram-no-page"}, (), "ERROR",
+                 ("bounce P", "Oops"), id="nor is memory without a page"),
     pytest.param("7.3", "dma_map_phys", {"dir": "DMA_NONE"}, (), "ERROR", ("BUG",), id="no direction is a BUG"),
     pytest.param("7.3", "dma_map_phys", {"has_mask": False}, (), "ERROR", ("warn",), id="no mask"),
     pytest.param("7.3", "dma_iova_link", UNTRUSTED, (), "ERROR",
