@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -446,20 +447,67 @@ def show(
 
 @model_app.command()
 def conform(
-    tree: Annotated[Path, typer.Option("--tree", help="The kernel tree whose functions are run.")],
+    tree: Annotated[Path, typer.Option("--tree", help="The kernel tree whose functions are compiled and run.")],
     show: Annotated[int, typer.Option("--show", min=0, help="Disagreements to print in full.")] = 3,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Also a version that nobody read: say what drifted from the nearest.")
+    ] = False,
 ) -> None:
     """Run the model and a tree's own functions through the same states, and compare."""
     from dmamigrate import request
     from dmamigrate import scan as scans
     from dmamigrate.model import conform as harness
+    from dmamigrate.model import extract
 
     version = scans.tree_version(request.folder_of(tree) or tree)
     if version is None:
         raise UsageError(f"{tree}: no kernel tree, its Makefile states no version; name the root of one")
-    result = harness.conform(tree, version, show)
-    typer.echo(harness.report(result), nl=False)
-    raise typer.Exit(1 if result.disagreements else 0)
+    extract.plan_for(version, nearest)
+    typer.echo(harness.announcement(tree), err=True)
+    result = harness.conform(tree, version, harness.Wish(show, nearest=nearest))
+    typer.echo(harness.report(result, show), nl=False)
+    raise typer.Exit(1 if result.disagreements or result.drifted else 0)
+
+
+class ArchName(StrEnum):
+    """Which kernels are booted."""
+
+    X86_64 = "x86_64"
+    ARM64 = "arm64"
+
+
+@model_app.command()
+def boot(
+    tree: Annotated[Path, typer.Option("--tree", help="The kernel tree that is built, out of tree, and booted.")],
+    arch: Annotated[
+        list[ArchName] | None, typer.Option("--arch", help="x86_64 or arm64; both where their tools are there.")
+    ] = None,
+    machine: Annotated[list[str] | None, typer.Option("--machine", help="Boot only these (NAME[,NAME]).")] = None,
+    show: Annotated[int, typer.Option("--show", min=0, help="Disagreements to print in full.")] = 3,
+) -> None:
+    """Boot a small kernel under QEMU and hold it against the model; show what rules say goes wrong."""
+    from dmamigrate import scan as scans
+    from dmamigrate.model import boot as boots
+    from dmamigrate.model import booted, extract
+    from dmamigrate.request import folder_of
+
+    version = scans.tree_version(folder_of(tree) or tree)
+    if version is None:
+        raise UsageError(f"{tree}: no kernel tree, its Makefile states no version; name the root of one")
+    plan = extract.plan_for(version)
+    chosen = [boots.ARCHES[name] for name in arch] if arch else boots.possible()
+    names = boots.machines(chosen, _split(machine))
+    status = 0
+    for one in chosen:
+        logs = boots.boots(one, tree, lambda line: typer.echo(line, err=True), names)
+        results = [booted.compare(log, plan) for log in logs]
+        found = booted.shown(logs)
+        typer.echo(
+            f"{one.name}, kernel {boots.point_release(tree)}:\n{booted.report(results, show)}{booted.claims_report(found)}",
+            nl=False,
+        )
+        status |= any(result.differ for result in results) or not all(claim.holds for claim in found)
+    raise typer.Exit(status)
 
 
 def main() -> NoReturn:

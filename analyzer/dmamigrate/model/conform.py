@@ -1,280 +1,280 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The model against the kernel: a tree's own functions, compiled with recording stubs, run in the same states.
-
-The functions are found by name with the project's own syntax layer, so that a point release does not matter.
-"""
+"""The model against the kernel: a tree's own functions, compiled with recording stubs, run in the same states."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice, product
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from dmamigrate.errors import ModelError
-from dmamigrate.model.dma_api import run_map, run_unmap
-from dmamigrate.model.machine import ERROR
-from dmamigrate.model.states import (
-    BACKENDS,
-    CC_SHARED,
-    DIRECTIONS,
-    MMIO,
-    PRIVILEGED,
-    REQUIRE_COHERENT,
-    SKIP_CPU_SYNC,
-    State,
-    everything,
-)
+from dmamigrate.model import extract
+from dmamigrate.model.extract import Function
+from dmamigrate.model.questions import CALLS, Question, questions
+from dmamigrate.model.states import ATTR_BITS
 from dmamigrate.model.versions import KNOWN, release
-from dmamigrate.syntax.source import read
-from dmamigrate.syntax.unit import Unit
 
 _HARNESS = Path(__file__).parent / "harness"
-_CALLS = ("dma_map_resource", "dma_map_phys", "dma_map_page_attrs")
-_UNMAPS = ("dma_unmap_resource", "dma_unmap_phys", "dma_unmap_page_attrs")
-_BITS = {PRIVILEGED: 1 << 9, SKIP_CPU_SYNC: 1 << 5, MMIO: 1 << 10, REQUIRE_COHERENT: 1 << 12, CC_SHARED: 1 << 13}
-_DIRS = {"DMA_BIDIRECTIONAL": 0, "DMA_TO_DEVICE": 1, "DMA_FROM_DEVICE": 2}
-
-_IOVA_H = "include/linux/iova.h"
-_IOVA = (_IOVA_H, ("iova_mask", "iova_offset", "iova_align", "iova_align_down"))
-_DMA_DIRECT = "include/linux/dma-direct.h"
-_OPS = "include/linux/dma-map-ops.h"
-_MAPPING, _DIRECT_C, _DIRECT_H = "kernel/dma/mapping.c", "kernel/dma/direct.c", "kernel/dma/direct.h"
-_SWIOTLB, _IOMMU = "kernel/dma/swiotlb.c", "drivers/iommu/dma-iommu.c"
-_KMALLOC = (_OPS, ("dma_kmalloc_safe", "dma_kmalloc_needs_bounce"))
-_TRANSLATE = ("translate_phys_to_dma", "translate_dma_to_phys")
-
-Plan = tuple[tuple[str, tuple[str, ...]], ...]
-_PAGE_IOMMU = (
-    "dma_info_to_prot", "dev_use_swiotlb", "__iommu_dma_map", "__iommu_dma_unmap", "iommu_dma_map_page",
-    "iommu_dma_unmap_page", "iommu_dma_map_resource", "iommu_dma_unmap_resource",
-)  # fmt: skip
-_PAGE_MAPPING = (
-    "dma_go_direct", "dma_map_direct", "dma_map_page_attrs", "dma_unmap_page_attrs", "dma_map_resource", "dma_unmap_resource",
-)  # fmt: skip
-_PAGE_DIRECT = ("dma_direct_sync_single_for_cpu", "dma_direct_map_page", "dma_direct_unmap_page")
-_PHYS_IOMMU = (
-    "dma_info_to_prot", "dev_use_swiotlb", "iova_unaligned", "iommu_dma_map_swiotlb", "__iommu_dma_map", "__iommu_dma_unmap",
-    "iommu_dma_map_phys", "iommu_dma_unmap_phys",
-)  # fmt: skip
-_PHYS_MAPPING = (
-    "dma_go_direct", "dma_map_direct", "dma_map_phys", "dma_map_page_attrs", "dma_unmap_phys", "dma_unmap_page_attrs",
-    "dma_map_resource", "dma_unmap_resource",
-)  # fmt: skip
-
-# What each version is made of, in the order in which C needs it.
-_PLANS: dict[str, Plan] = {
-    "6.1": (
-        (_IOVA_H, ("iova_mask", "iova_offset", "iova_align")),
-        (_DMA_DIRECT, (*_TRANSLATE, "phys_to_dma_unencrypted", "phys_to_dma", "dma_to_phys", "dma_capable")),
-        (_SWIOTLB, ("swiotlb_map",)), (_DIRECT_H, _PAGE_DIRECT), (_DIRECT_C, ("dma_direct_map_resource",)),
-        (_IOMMU, _PAGE_IOMMU), (_MAPPING, _PAGE_MAPPING),
-    ),
-    "6.12": (
-        _IOVA, (_DMA_DIRECT, (*_TRANSLATE, "phys_to_dma_unencrypted", "phys_to_dma", "dma_to_phys", "dma_capable")),
-        _KMALLOC, (_SWIOTLB, ("swiotlb_map",)), (_DIRECT_H, _PAGE_DIRECT), (_DIRECT_C, ("dma_direct_map_resource",)),
-        (_IOMMU, _PAGE_IOMMU), (_MAPPING, _PAGE_MAPPING),
-    ),
-    "7.2": (
-        _IOVA,
-        (_DMA_DIRECT, (*_TRANSLATE, "__phys_to_dma", "phys_to_dma_unencrypted", "phys_to_dma", "dma_to_phys", "dma_capable")),
-        _KMALLOC, (_SWIOTLB, ("swiotlb_map",)),
-        (_DIRECT_H, ("dma_direct_sync_single_for_cpu", "dma_direct_map_phys", "dma_direct_unmap_phys")),
-        (_IOMMU, _PHYS_IOMMU), (_MAPPING, _PHYS_MAPPING),
-    ),
-    "7.3": (
-        _IOVA,
-        (_DMA_DIRECT, (*_TRANSLATE, "__phys_to_dma", "phys_to_dma_unencrypted", "phys_to_dma_encrypted", "phys_to_dma",
-                       "dma_to_phys", "dma_capable")),
-        _KMALLOC, (_SWIOTLB, ("swiotlb_map",)), (_DIRECT_C, ("dma_direct_map_phys",)),
-        (_DIRECT_H, ("dma_direct_sync_single_for_cpu", "dma_direct_unmap_phys")),
-        (_IOMMU, _PHYS_IOMMU), (_MAPPING, _PHYS_MAPPING),
-    ),
-}  # fmt: skip
-_SHAPES = {"6.1": 7, "6.12": 6, "7.2": 6, "7.3": 0}
+_COMPILE_SECONDS = 120
+_IOMMU_BITS = {"IOMMU_READ": 1, "IOMMU_WRITE": 2, "IOMMU_CACHE": 4, "IOMMU_MMIO": 16, "IOMMU_PRIV": 32}
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """One state in which the kernel and the model differ."""
 
-    call: str
-    state: State
-    attrs: frozenset[str]
+    question: str
     kernel: str
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class Conformance:
-    """What a run found: how many of the tree's functions ran in how many states, and where the model differs."""
+    """What a run found.
+
+    `functions` counts the tree's functions that ran, `by_call` the states and disagreements of each call, `drifted` what
+    could not be run, as text with the reason. `plan` is the version whose model was asked.
+    """
 
     version: str
+    plan: str
     functions: int
     states: int
     disagreements: int
     first: tuple[Disagreement, ...]
+    by_call: dict[str, tuple[int, int]] = field(default_factory=dict)
+    drifted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    call: int
-    unmap: int
-    state: State
-    attrs: frozenset[str]
-    unmap_attrs: frozenset[str]
+class Wish:
+    """How to run: disagreements to keep, one question in `every`, versions that nobody read, functions to put in place.
 
-    def line(self) -> str:
-        """The question as the harness reads it."""
-        s = self.state
-        numbers = (
-            self.call, self.unmap, _mask(self.attrs), _mask(self.unmap_attrs), BACKENDS.index(s.backend), s.memory == "p2p-page",
-            _DIRS[s.dir], s.coherent, ("off", "active", "forced").index(s.swiotlb), s.reachable,
-            ("none", "host", "guest").index(s.cc), s.range_map, s.debug, s.untrusted, s.kmalloc_bounce, s.aligned,
-        )  # fmt: skip
-        return " ".join(str(int(number)) for number in numbers)
-
-    def model(self, version: str) -> str:
-        """What the model answers, in the harness's words."""
-        mapped = run_map(_CALLS[self.call], self.state, version, self.attrs)
-        assert mapped.address is not None, "a map returns an address"
-        undone = ""
-        if mapped.address != ERROR:
-            undone = ";".join(
-                run_unmap(_UNMAPS[self.unmap], self.state, version, mapped.address, self.unmap_attrs).effects
-            )
-        return f"{mapped.address}|{';'.join(mapped.effects)}|{undone}"
-
-
-def _mask(attrs: frozenset[str]) -> int:
-    return sum(_BITS[name] for name in attrs)
-
-
-def plan_for(version: str) -> str:
-    """The version whose functions a tree of `version` should have. Raises ModelError for one that nobody has read."""
-    read_versions = [v for v in _PLANS if release(v) <= release(version)]
-    if not read_versions or (release(version) > (6, 12) and release(version) < (7, 2)):
-        raise ModelError(f"{version}: no tree of this version was read; conform knows {', '.join(_PLANS)} and newer")
-    return max(read_versions, key=release)
-
-
-def extract(root: Path, plan: Plan) -> tuple[list[str], list[str]]:
-    """The text of each planned function, and the names of those that no planned file has any more.
-
-    A function is looked for in its own file first, then in the others: between releases they move.
+    `seconds` is how long the tree's functions may run; a second is what they take.
     """
-    units = {path: Unit(read(root / path, path)) for path, _ in plan}
-    found: list[str] = []
-    missing: list[str] = []
-    for path, names in plan:
-        for name in names:
-            homes = [units[path], *(unit for other, unit in units.items() if other != path)]
-            items = next(((unit, here) for unit in homes if (here := unit.named("function", name))), None)
-            if items is None:
-                missing.append(f"{name}() of {path}")
-                continue
-            unit, definitions = items
-            # an empty inline for a configuration without the feature stands beside the real one
-            best = max(definitions, key=lambda item: item.end - item.body)
-            found.append(unit.source.data[best.head : best.end].decode("utf-8", "replace"))
-    return found, missing
+
+    show: int = 3
+    every: int = 1
+    nearest: bool = False
+    changed: Mapping[str, str] = field(default_factory=dict)
+    seconds: int = 60
 
 
-def questions(version: str) -> Iterator[_Question]:
-    """The states, calls and attributes to ask: matching unmaps, and unmaps that differ in one attribute."""
-    phys = release(version) >= (6, 18)
-    calls = (0, 1, 2) if phys else (0, 2)
-    attrs: list[tuple[frozenset[str], frozenset[str]]] = []
-    for names in ((), (SKIP_CPU_SYNC,), (PRIVILEGED,), (SKIP_CPU_SYNC, PRIVILEGED)):
-        attrs.append((frozenset(names), frozenset(names)))
-    attrs += [(frozenset(), frozenset({SKIP_CPU_SYNC})), (frozenset({SKIP_CPU_SYNC}), frozenset())]
-    if phys:
-        for names in (
-            (MMIO,),
-            (MMIO, SKIP_CPU_SYNC),
-            (REQUIRE_COHERENT,),
-            (CC_SHARED,),
-            (MMIO, CC_SHARED),
-            (MMIO, REQUIRE_COHERENT),
-        ):
-            attrs.append((frozenset(names), frozenset(names)))
-        attrs += [(frozenset({MMIO}), frozenset()), (frozenset(), frozenset({MMIO}))]
-    for state in everything(("ram", "p2p-page"), DIRECTIONS):
-        if state.backend != "dma-iommu" and (state.untrusted or not state.aligned):
+class UnfitError(Exception):
+    """Functions that do not fit the harness, by name, with the reason in words."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}() {why}" for name, why in reasons.items()))
+        self.reasons = reasons
+
+
+# What a compiler's complaint means for a function that was taken out of its tree.
+_REASONS = (
+    (r"implicit declaration of function '(\w+)'", "calls {}(), for which the harness has no stand-in"),
+    (r"'(\w+)' undeclared", "uses {}, which the harness does not have"),
+    (r"has no member named '(\w+)'", "uses a member {} that the harness' structures do not have"),
+    (r"arguments? to function '(\w+)'", "calls {}() with other arguments than the harness expects"),
+    (r"macro \"(\w+)\" (?:passed|requires)", "calls {}() with other arguments than the harness expects"),
+    (r"conflicting types for '(\w+)'", "has another signature than the harness expects"),
+    (r"unknown type name '(\w+)'", "uses a type {} that the harness does not have"),
+)
+
+
+def _program(functions: Sequence[Function], header: str) -> str:
+    """The harness' source, every line of the tree named by the function that it is from."""
+    parts = [header, '#line 1 "harness/stubs.h"', (_HARNESS / "stubs.h").read_text("utf-8")]
+    for function in functions:
+        parts += [f'#line 1 "{function.name} of {function.path}"', function.text]
+    parts += ['#line 1 "harness/run.c"', (_HARNESS / "run.c").read_text("utf-8")]
+    return "\n".join(parts)
+
+
+def _complaints(text: str, functions: Sequence[Function]) -> dict[str, str]:
+    """What does not compile, function by function."""
+    names = {function.name for function in functions}
+    reasons: dict[str, str] = {}
+    inside = ""
+    for line in text.splitlines():
+        if within := re.search(r"In function '(\w+)'", line):
+            inside = within[1]
+        found = re.match(r"(?:(\w+) of )?[^:]+:\d+:\d+: (?:fatal )?error: (.*)", line)
+        if found is None:
             continue
-        for call, (held, at_unmap) in product(calls, attrs):
-            yield _Question(call, call, state, held, at_unmap)
+        matches = ((re.search(pattern, found[2]), words) for pattern, words in _REASONS)
+        why = next((words.format(match[1]) for match, words in matches if match), "does not fit the harness")
+        named = re.findall(r"'(\w+)'", found[2])
+        blamed = next((name for name in (found[1], inside, *named) if name in names), None)
+        if blamed is not None:
+            reasons.setdefault(blamed, why if blamed not in named else "has another signature than the harness expects")
+    return reasons
 
 
-def build(root: Path, version: str, folder: Path) -> tuple[Path, int]:
-    """Compile the harness for the tree at `root`; the program, and how many functions of the tree it has.
-
-    Raises ModelError if there is no compiler, and naming the functions if the tree lacks some or they no longer fit.
-    """
+def _compile(functions: Sequence[Function], plan: str, header: str, folder: Path, seconds: int) -> Path:
+    """The program. Raises UnfitError naming what does not fit, and ModelError if nothing is to blame for it."""
     compiler = shutil.which("gcc")
     if compiler is None:
         raise ModelError("gcc is needed to compile the kernel's functions; install it")
-    known = plan_for(version)
-    functions, missing = extract(root, _PLANS[known])
-    if missing:
-        raise ModelError(f"{root}: not found: {', '.join(missing)}; the model does not state this tree")
-    parts = [(_HARNESS / "stubs.h").read_text("utf-8"), *functions, (_HARNESS / "run.c").read_text("utf-8")]
-    source = folder / "harness.c"
-    source.write_text("\n\n".join(parts), "utf-8")
-    flags = [f"-DSWIOTLB_MAP_SHAPE={_SHAPES[known]}"]
-    flags += ["-DHAS_MAP_PHYS"] if release(known) >= (6, 18) else []
-    flags += ["-DIOMMU_IS_OPS"] if known == "6.1" else []
-    done = subprocess.run(
-        [compiler, "-std=gnu11", "-O1", "-w", "-Werror=implicit-function-declaration", *flags, "-o", str(folder / "harness"), str(source)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        first = next(
-            (line for line in done.stderr.splitlines() if "error:" in line or "undefined" in line), done.stderr.strip()
-        )
-        raise ModelError(f"{root}: its functions do not fit the stubs for {known}: {first.rpartition('error: ')[2]}")
-    return folder / "harness", len(functions)
-
-
-def conform(root: Path, version: str, show: int = 3, every: int = 1) -> Conformance:
-    """Run the questions, all or one in `every`, through the kernel's functions and through the model.
-
-    Raises ModelError if the tree cannot be asked.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        program, functions = build(root, version, Path(folder))
-        asked = list(islice(questions(version), 0, None, every))
+    source, program = folder / "harness.c", folder / "harness"
+    source.write_text(_program(functions, header), "utf-8")
+    groups = [f"-DGROUP_{group.upper()}" for group in {function.group for function in functions}]
+    command = [
+        compiler, "-std=gnu11", "-O1", "-Werror=implicit-function-declaration", f"-DCPU_SECONDS={seconds}",
+        *extract.FLAGS[plan], *groups, "-o", str(program), str(source),
+    ]  # fmt: skip
+    try:
         done = subprocess.run(
-            [str(program)], input="\n".join(q.line() for q in asked), capture_output=True, text=True, check=False
+            command, capture_output=True, text=True, errors="replace", check=False, cwd=folder,
+            timeout=_COMPILE_SECONDS, env=os.environ | {"LC_ALL": "C"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"gcc was not done with the tree's functions after {_COMPILE_SECONDS} s") from None
+    if done.returncode != 0:
+        reasons = _complaints(done.stderr, functions)
+        if reasons:
+            raise UnfitError(reasons)
+        raise ModelError("the tree's functions do not fit the harness together; try --nearest or another tree")
+    return program
+
+
+def answers(harness: Harness, asked: Sequence[Question]) -> list[str]:
+    """The bits that the tree defines, then an answer for each question. Raises ModelError if the program does not end well.
+
+    The program can only compute, read and write (seccomp), and neither runs nor hangs for ever.
+    """
+    lines = "\n".join(question.line() for question in asked) + "\n"
+    with subprocess.Popen(
+        [str(harness.program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=harness.program.parent,
+        start_new_session=True,
+    ) as running:
+        try:
+            out, _ = running.communicate(lines.encode(), timeout=harness.seconds + 5)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            raise ModelError(
+                f"the tree's functions were still running after {harness.seconds} s, and were stopped"
+            ) from None
+    given = out.decode("ascii", "replace").splitlines()
+    if running.returncode != 0 or len(given) != len(asked) + 1:
+        last = asked[max(0, min(len(given) - 1, len(asked) - 1))].describe()
+        raise ModelError(
+            f"the tree's functions stopped after {max(0, len(given) - 1)} of {len(asked)} states, near {last}"
         )
-    answers = done.stdout.splitlines()
-    if done.returncode != 0 or len(answers) != len(asked):
-        raise ModelError(f"{root}: the harness stopped after {len(answers)} of {len(asked)} states")
-    first: list[Disagreement] = []
-    count = 0
-    for question, kernel in zip(asked, answers, strict=True):
-        model = question.model(version)
+    return given
+
+
+def _bits(line: str, plan: str) -> list[Disagreement]:
+    """Attribute and IOMMU bits that the tree defines otherwise than the model says."""
+    first = dict.fromkeys(("DMA_ATTR_MMIO", "DMA_ATTR_REQUIRE_COHERENT", "DMA_ATTR_CC_SHARED"), (6, 18))
+    expected = {
+        name: -1 if release(plan) < first.get(name, (0, 0)) else bit for name, bit in ATTR_BITS.items()
+    } | _IOMMU_BITS
+    found = {name: int(value) for name, _, value in (word.partition("=") for word in line.split())}
+    return [
+        Disagreement(f"#define {name}", f"{found.get(name)}", f"{bit}")
+        for name, bit in expected.items()
+        if found.get(name) != bit
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """The program made of a tree, and the functions in it; `drifted` is what could not be taken, with the reason."""
+
+    program: Path
+    plan: str
+    functions: tuple[Function, ...]
+    drifted: tuple[str, ...]
+    seconds: int
+
+    def asks(self, every: int = 1) -> list[Question]:
+        """What this program can be asked, all or one in `every`."""
+        groups = [group for group in extract.GROUPS if any(function.group == group for function in self.functions)]
+        return list(islice(questions(self.plan, groups), 0, None, every))
+
+
+def build(root: Path, plan: str, wish: Wish, folder: Path) -> Harness:
+    """The program of all groups of functions that fit, in `folder`.
+
+    Without `nearest` everything has to fit. Raises ModelError naming each function that does not, and why.
+    """
+    functions = extract.extract(root, plan, wish.changed)
+    header = extract.defines(root)
+    drifted = {f.name: f"is in neither {f.path} nor a file beside it" for f in functions if not f.text}
+    while True:
+        lost = {function.group for function in functions if function.name in drifted}
+        lost |= {"users"} if lost & {"sg", "iova"} else set()  # the others build on "core" alone
+        if drifted and ("core" in lost or not wish.nearest):
+            said = [f"{name}() {why}" for name, why in drifted.items()]
+            more = [f"and {len(said) - 5} more"] if len(said) > 5 else []
+            reasons = "; ".join([*said[:5], *more])
+            raise ModelError(f"{root}: the model does not state this tree: {reasons}")
+        alive = tuple(function for function in functions if function.group not in lost)
+        try:
+            program = _compile(alive, plan, header, folder, wish.seconds)
+        except UnfitError as unfit:
+            drifted |= unfit.reasons
+        else:
+            return Harness(
+                program, plan, alive, tuple(f"{name}() {why}" for name, why in drifted.items()), wish.seconds
+            )
+
+
+def conform(root: Path, version: str, wish: Wish | None = None) -> Conformance:
+    """Run the questions through the kernel's functions and through the model.
+
+    Functions of the tree at `root` are compiled and run, in a private folder and with a time limit. Raises ModelError if
+    the tree cannot be asked.
+    """
+    wish = wish or Wish()
+    plan = extract.plan_for(version, wish.nearest)
+    with tempfile.TemporaryDirectory(prefix="dmamigrate-conform-") as folder:
+        harness = build(root, plan, wish, Path(folder))
+        asked = harness.asks(wish.every)
+        bits, *given = answers(harness, asked)
+    wrong = _bits(bits, plan)
+    differ = Counter({"#define": len(wrong)}) if wrong else Counter[str]()
+    states: Counter[str] = Counter()
+    for question, kernel in zip(asked, given, strict=True):
+        call = CALLS[question.call][0]
+        states[call] += 1
+        model = question.model(plan)
         if model != kernel:
-            count += 1
-            if len(first) < show:
-                first.append(Disagreement(_CALLS[question.call], question.state, question.attrs, kernel, model))
-    return Conformance(version, functions, len(asked), count, tuple(first))
+            if not differ[call] or len(wrong) < wish.show:
+                wrong.append(Disagreement(question.describe(), kernel, model))
+            differ[call] += 1
+    return Conformance(
+        version, plan, len(harness.functions), len(asked), sum(differ.values()), tuple(wrong),
+        {call: (count, differ[call]) for call, count in states.items()}, harness.drifted,
+    )  # fmt: skip
 
 
-def report(result: Conformance) -> str:
+def announcement(root: Path) -> str:
+    """What is said before a run: that code of the tree will be compiled and run."""
+    return f"compiling functions of {root} and running them in a private folder, without access to anything"
+
+
+def report(result: Conformance, show: int = 3) -> str:
     """What a run found, as text."""
     lines = [
         f"{result.version}: {result.functions} functions, {result.states} states, {result.disagreements} disagreements"
     ]
-    for one in result.first:
-        lines += [
-            f"  {one.call}({', '.join(sorted(one.attrs)) or '0'}): {one.state.describe()}",
-            f"    kernel: {one.kernel}",
-            f"    model:  {one.model}",
-        ]
-    if release(result.version) > max(map(release, KNOWN)):
-        lines.append(f"  newer than {KNOWN[-1]}: judged by the model of {KNOWN[-1]}")
+    lines += [f"  {call}: {states} states, {differ} disagreements" for call, (states, differ) in result.by_call.items()]
+    lines += [f"  drifted: {one}" for one in result.drifted]
+    for one in result.first[:show]:
+        lines += [f"  {one.question}", f"    kernel: {one.kernel}", f"    model:  {one.model}"]
+    if result.plan != ".".join(map(str, release(result.version))):
+        newer = release(result.version) > max(map(release, KNOWN))
+        lines.append(f"  {'newer than' if newer else 'nobody read'} {result.plan if newer else result.version}: "
+                     f"judged by the model of {result.plan}")  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -7,33 +7,55 @@ dma_map_phys() series; where they differ from 7.2 a comment says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from dmamigrate.errors import ModelError
+from dmamigrate.model import iova
 from dmamigrate.model.direct import (
     dma_direct_map_page,
     dma_direct_map_phys,
     dma_direct_map_resource,
     dma_direct_sync_single_for_cpu,
+    dma_direct_sync_single_for_device,
     dma_direct_unmap,
 )
 from dmamigrate.model.iommu import (
-    dev_use_swiotlb,
-    dma_iova_destroy,
-    dma_iova_link,
-    dma_iova_unlink,
     iommu_dma_map,
     iommu_dma_map_resource,
+    iommu_dma_sync_single,
     iommu_dma_unmap,
+    iommu_dma_unmap_range,
 )
-from dmamigrate.model.machine import ERROR, Attrs, Machine, Outcome
-from dmamigrate.model.states import CC_SHARED, MMIO, REQUIRE_COHERENT, State
+from dmamigrate.model.machine import (
+    ERROR,
+    Attrs,
+    Buffer,
+    Geometry,
+    Machine,
+    Outcome,
+    Stopped,
+    geometry_of,
+    place,
+    span,
+    words,
+)
+from dmamigrate.model.sg import (
+    EIO,
+    EOPNOTSUPP,
+    Mapped,
+    dma_direct_map_sg,
+    dma_direct_unmap_sg,
+    iommu_dma_map_sg,
+    iommu_dma_unmap_sg,
+)
+from dmamigrate.model.states import CC_SHARED, DEVICE_MEMORY, MMIO, REQUIRE_COHERENT, State
 from dmamigrate.model.versions import behaviour, release
 
 
 def dma_go_direct(m: Machine) -> bool:
     """kernel/dma/mapping.c: dma_go_direct() with dma_map_direct()."""
-    return m.state.backend == "direct"
+    return m.state.backend == "direct" or (m.state.backend == "ops bypassed" and m.state.reachable)
 
 
 def arch_dma_map_phys_direct(m: Machine) -> bool:
@@ -41,8 +63,67 @@ def arch_dma_map_phys_direct(m: Machine) -> bool:
     return m.state.backend == "ops with arch direct hook"
 
 
+def _begin(m: Machine) -> None:
+    """BUG_ON(!valid_dma_direction(dir)), the first statement of every call of kernel/dma/mapping.c."""
+    if m.state.dir == "DMA_NONE":
+        m.did("BUG")
+        raise Stopped
+
+
+def _no_mask(m: Machine) -> bool:
+    """kernel/dma/mapping.c: WARN_ON_ONCE(!dev->dma_mask)."""
+    if m.state.has_mask:
+        return False
+    m.did("warn")
+    return True
+
+
 def _kmsan(m: Machine) -> None:
-    m.did("kmsan")
+    """mm/kmsan/hooks.c: kmsan_handle_dma(): looks at the contents."""
+    m.did("kmsan", f"kmsan {span(m, 'P')}")
+
+
+def _callback(m: Machine, name: str, attrs: Attrs) -> str:
+    """A callback of struct dma_map_ops that maps, and what its table makes of MMIO (see states.BACKENDS)."""
+    mmio = MMIO in attrs and name == "map_phys"
+    m.did(f"ops {name}{' MMIO' if mmio else ''}", f"ops {name} {span(m, 'P')} {words(attrs)}")
+    if mmio and m.state.backend == "ops refusing MMIO":
+        return ERROR
+    if m.state.memory in DEVICE_MEMORY and (MMIO not in attrs or m.state.backend != "ops") and name != "map_resource":
+        m.effects.append("table maps it as memory")
+    return "OPS"
+
+
+def _callback_unmap(m: Machine, name: str, address: str, attrs: Attrs) -> None:
+    mmio = MMIO in attrs and name == "unmap_phys"
+    m.did(f"ops {name}{' MMIO' if mmio else ''}", f"ops {name} {span(m, address)} {words(attrs)}")
+
+
+def _told_of_map(m: Machine, name: str, address: str, attrs: Attrs) -> None:
+    """The trace event (since 6.12) and dma-debug's entry; the entry of a map_phys() is dropped if the map failed."""
+    line = f"{name} {span(m, 'P')} -> {place(m, address)} {words(attrs)}"
+    if m.version >= (6, 12):
+        m.noted(f"trace {line}")
+    m.noted(f"debug {line}")
+
+
+def _told_of_unmap(m: Machine, name: str, address: str, attrs: Attrs) -> None:
+    """The trace event (since 6.12) and dma-debug's check, which compares attributes since 7.0."""
+    if m.version >= (6, 12):
+        m.noted(f"trace {name} {span(m, address)} {words(attrs)}")
+    m.noted(f"debug {name} {span(m, address)}{f' {words(attrs)}' if m.version >= (7, 0) else ''}")
+
+
+def _phys_by_table(m: Machine, attrs: Attrs) -> str | None:
+    """kernel/dma/mapping.c: dma_map_phys() behind struct dma_map_ops; None where 6.18 returns without a trace.
+
+    Inferred of 6.18: MMIO goes to ops->map_resource() if there is one, everything else to ops->map_page().
+    """
+    if m.version >= (6, 19):
+        return ERROR if m.state.backend == "ops without callback" else _callback(m, "map_phys", attrs)
+    if MMIO not in attrs:
+        return _callback(m, "map_page", attrs)
+    return _callback(m, "map_resource", attrs) if m.state.backend == "ops" else None
 
 
 def dma_map_phys(m: Machine, attrs: Attrs) -> str:
@@ -52,69 +133,84 @@ def dma_map_phys(m: Machine, attrs: Attrs) -> str:
     """
     if m.version < (6, 18):
         raise ModelError("dma_map_phys() is new in 6.18; ask for 6.18 or newer")
-    state = m.state
+    _begin(m)
+    if _no_mask(m):
+        return ERROR
     mmio, shared = MMIO in attrs, CC_SHARED in attrs
-    if m.version >= (7, 0) and not state.coherent and REQUIRE_COHERENT in attrs:
+    if m.version >= (7, 0) and not m.state.coherent and REQUIRE_COHERENT in attrs:
         return ERROR
     if dma_go_direct(m) or (not mmio and not shared and arch_dma_map_phys_direct(m)):
-        address = dma_direct_map_phys(m, attrs)
+        address = dma_direct_map_phys(m, attrs, m.buffer)
     elif shared:
         return ERROR
-    elif state.backend == "dma-iommu":
-        address = iommu_dma_map(m, attrs)
-    elif state.backend == "ops without callback":
-        if m.version < (6, 19) and mmio:
-            return ERROR  # inferred: 6.18 returned before kmsan and trace
-        address = ERROR
+    elif m.state.backend == "dma-iommu":
+        address = iommu_dma_map(m, attrs, m.buffer)
     else:
-        m.did(f"ops map_phys{' MMIO' if mmio else ''}")
-        address = "OPS"
+        given = _phys_by_table(m, attrs)
+        if given is None:
+            return ERROR
+        address = given
     if not mmio:
         _kmsan(m)
+    _told_of_map(m, "map_phys", address, attrs)
     return address
 
 
 def dma_unmap_phys(m: Machine, address: str, attrs: Attrs) -> None:
     """kernel/dma/mapping.c: dma_unmap_phys(), new in 6.18."""
+    _begin(m)
     mmio, shared = MMIO in attrs, CC_SHARED in attrs
     if dma_go_direct(m) or (not mmio and not shared and arch_dma_map_phys_direct(m)):
-        dma_direct_unmap(m, address, attrs)
+        dma_direct_unmap(m, address, attrs, m.buffer)
     elif shared:
         return
     elif m.state.backend == "dma-iommu":
-        iommu_dma_unmap(m, address, attrs)
-    elif m.state.backend != "ops without callback":
-        m.did(f"ops unmap_phys{' MMIO' if mmio else ''}")
+        iommu_dma_unmap(m, address, attrs, m.buffer)
+    elif m.version >= (6, 19):
+        if m.state.backend != "ops without callback":
+            _callback_unmap(m, "unmap_phys", address, attrs)
+    elif not mmio:
+        _callback_unmap(m, "unmap_page", address, attrs)
+    elif m.state.backend == "ops":
+        _callback_unmap(m, "unmap_resource", address, attrs)
+    _told_of_unmap(m, "unmap_phys", address, attrs)
 
 
 def dma_map_resource(m: Machine, attrs: Attrs) -> str:
     """kernel/dma/mapping.c: dma_map_resource(); a wrapper that adds DMA_ATTR_MMIO since 6.18.
 
-    Inferred for 6.18, 6.19 and 7.0: with CONFIG_DMA_API_DEBUG an address that has a page is refused. 7.2 has no check.
+    Inferred for 6.18, 6.19 and 7.0 as released: with CONFIG_DMA_API_DEBUG an address that has a page is refused. The
+    check left with a fix that stable releases have, too; 7.2 has none.
     """
     if m.version >= (6, 18):
         if m.version < (7, 1) and m.state.debug and m.state.memory in ("ram", "ram-highmem", "p2p-page"):
             m.did("warn of its page")
             return ERROR
         return dma_map_phys(m, attrs | {MMIO})
-    if dma_go_direct(m):
-        return dma_direct_map_resource(m)
-    if m.state.backend == "dma-iommu":
-        return iommu_dma_map_resource(m, attrs)
-    if m.state.backend == "ops without callback":
+    _begin(m)
+    if _no_mask(m):
         return ERROR
-    m.did("ops map_resource")
-    return "OPS"
+    if dma_go_direct(m):
+        address = dma_direct_map_resource(m)
+    elif m.state.backend == "dma-iommu":
+        address = iommu_dma_map_resource(m, attrs)
+    else:
+        address = _callback(m, "map_resource", attrs) if m.state.backend == "ops" else ERROR
+    _told_of_map(m, "map_resource", address, attrs)
+    return address
 
 
 def dma_unmap_resource(m: Machine, address: str, attrs: Attrs) -> None:
     """kernel/dma/mapping.c: dma_unmap_resource()."""
     if m.version >= (6, 18):
         dma_unmap_phys(m, address, attrs | {MMIO})
-    elif m.state.backend == "dma-iommu":
-        m.did("iommu_unmap")
-    elif m.state.backend in ("ops", "ops with arch direct hook"):
-        m.did("ops unmap_resource")
+        return
+    _begin(m)
+    if m.state.backend == "dma-iommu":
+        iommu_dma_unmap_range(m, address, m.buffer.offset % m.geometry.granule, m.buffer.size)
+    elif m.state.backend == "ops":
+        _callback_unmap(m, "unmap_resource", address, attrs)
+    _told_of_unmap(m, "unmap_resource", address, attrs)
 
 
 def dma_map_page_attrs(m: Machine, attrs: Attrs) -> str:
@@ -126,14 +222,17 @@ def dma_map_page_attrs(m: Machine, attrs: Attrs) -> str:
             m.did("warn of its page")
             return ERROR
         return dma_map_phys(m, attrs)
+    _begin(m)
+    if _no_mask(m):
+        return ERROR
     if dma_go_direct(m) or arch_dma_map_phys_direct(m):
-        address = dma_direct_map_page(m, attrs)
+        address = dma_direct_map_page(m, attrs, m.buffer)
     elif m.state.backend == "dma-iommu":
-        address = iommu_dma_map(m, attrs)
+        address = iommu_dma_map(m, attrs, m.buffer)
     else:
-        m.did("ops map_page")  # without a test: every table of these versions has it
-        address = "OPS"
+        address = _callback(m, "map_page", attrs)  # without a test: every table of these versions has it
     _kmsan(m)
+    _told_of_map(m, "map_page", address, attrs)
     return address
 
 
@@ -142,12 +241,15 @@ def dma_unmap_page_attrs(m: Machine, address: str, attrs: Attrs) -> None:
     if m.version >= (6, 18):
         if MMIO not in attrs:
             dma_unmap_phys(m, address, attrs)
-    elif dma_go_direct(m) or arch_dma_map_phys_direct(m):
-        dma_direct_unmap(m, address, attrs)
+        return
+    _begin(m)
+    if dma_go_direct(m) or arch_dma_map_phys_direct(m):
+        dma_direct_unmap(m, address, attrs, m.buffer)
     elif m.state.backend == "dma-iommu":
-        iommu_dma_unmap(m, address, attrs)
+        iommu_dma_unmap(m, address, attrs, m.buffer)
     else:
-        m.did("ops unmap_page")
+        _callback_unmap(m, "unmap_page", address, attrs)
+    _told_of_unmap(m, "unmap_page", address, attrs)
 
 
 def dma_map_single_attrs(m: Machine, attrs: Attrs) -> str:
@@ -155,35 +257,179 @@ def dma_map_single_attrs(m: Machine, attrs: Attrs) -> str:
     return dma_map_page_attrs(m, attrs)
 
 
-def dma_sync_single_for_cpu(m: Machine, address: str) -> None:
-    """kernel/dma/mapping.c: dma_sync_single_for_cpu(); takes no attributes, so MMIO is not exempt."""
-    state = m.state
-    if state.backend == "direct":
-        dma_direct_sync_single_for_cpu(m, address)
-    elif state.backend == "dma-iommu" and (not state.coherent or dev_use_swiotlb(m)):
-        phys = "B" if address == "IOVA of B" else "P"
-        if not state.coherent:
-            m.did(f"cache for CPU {phys}")
-        if phys == "B":
-            m.did("copy bounce to memory")
+# ---- synchronisation
 
 
-def dma_map_sg(m: Machine, attrs: Attrs, map_type: str) -> str:
-    """kernel/dma/direct.c: dma_direct_map_sg(), drivers/iommu/dma-iommu.c: iommu_dma_map_sg(), for one P2P entry.
+def _sync(m: Machine, address: str, whom: str) -> None:
+    """kernel/dma/mapping.c: __dma_sync_single_for_cpu() and _for_device(), without the underscores in 6.1.
 
-    `map_type` is a pci_p2pdma_map_type: NONE, BUS_ADDR, THRU_HOST_BRIDGE or NOT_SUPPORTED. Through the host bridge the
-    entry is mapped like memory: DMA_ATTR_MMIO is not added.
+    They take no attributes, so that MMIO is not exempt; behind a table they are its own affair.
     """
-    if m.state.backend not in ("direct", "dma-iommu"):
-        m.did("ops map_sg")
-        return "OPS"
-    if map_type == "NOT_SUPPORTED":
+    _begin(m)
+    if dma_go_direct(m):
+        if whom == "CPU":
+            dma_direct_sync_single_for_cpu(m, address, m.buffer)
+        else:
+            dma_direct_sync_single_for_device(m, address, m.buffer)
+    elif m.state.backend == "dma-iommu":
+        iommu_dma_sync_single(m, address, whom, m.buffer)
+    elif m.state.backend == "ops":
+        m.did(f"ops sync_single_for_{whom.lower()}", f"ops sync for {whom} {span(m, address)}")
+    for told in ("trace", "debug") if m.version >= (6, 12) else ("debug",):
+        m.noted(f"{told} sync for {whom} {span(m, address)}")
+
+
+def dma_sync_single_for_cpu(m: Machine, address: str) -> None:
+    """kernel/dma/mapping.c: __dma_sync_single_for_cpu()."""
+    _sync(m, address, "CPU")
+
+
+def dma_sync_single_for_device(m: Machine, address: str) -> None:
+    """kernel/dma/mapping.c: __dma_sync_single_for_device()."""
+    _sync(m, address, "device")
+
+
+# ---- scatterlists
+
+
+def _map_sg(m: Machine, attrs: Attrs, entries: Sequence[Buffer]) -> Mapped | None:
+    """kernel/dma/mapping.c: __dma_map_sg_attrs(); None without a mask."""
+    _begin(m)
+    if m.version >= (7, 0) and not m.state.coherent and REQUIRE_COHERENT in attrs:
+        return Mapped(error=EOPNOTSUPP)
+    if _no_mask(m):
+        return None
+    if dma_go_direct(m) or arch_dma_map_phys_direct(m):
+        mapped = dma_direct_map_sg(m, attrs, entries)
+    elif m.state.backend == "dma-iommu":
+        mapped = iommu_dma_map_sg(m, attrs, entries)
+    else:
+        m.did("ops map_sg", f"ops map_sg {len(entries)} {m.dir} {words(attrs)}")
+        mapped = Mapped(("OPS",) * len(entries), tuple(f"{place(m, 'OPS', e)}/{e.size:x}" for e in entries))
+    if mapped.error:
+        return mapped
+    m.did("kmsan", f"kmsan list {len(entries)} {m.dir}")
+    for told in ("trace", "debug") if m.version >= (6, 12) else ("debug",):
+        m.noted(f"{told} map_sg {len(entries)} -> {len(mapped.segments)} {m.dir} {words(attrs)}")
+    return mapped
+
+
+def _sg(m: Machine, attrs: Attrs, entries: Sequence[Buffer]) -> str:
+    mapped = _map_sg(m, attrs, entries)
+    if mapped is None or mapped.error:
+        m.noted("list: none" if mapped is None else f"list: error {mapped.error or EIO}")
         return ERROR
-    if map_type == "BUS_ADDR":
+    m.noted(f"list: {' '.join(mapped.segments)}")
+    return ",".join(mapped.addresses)
+
+
+def _unsg(m: Machine, address: str, attrs: Attrs, entries: Sequence[Buffer]) -> None:
+    """kernel/dma/mapping.c: dma_unmap_sg_attrs(): traced first; the architecture is asked whatever the attributes."""
+    _begin(m)
+    if m.version >= (6, 12):
+        m.noted(f"trace unmap_sg {len(entries)} {m.dir} {words(attrs)}")
+    m.noted(f"debug unmap_sg {len(entries)} {m.dir}{f' {words(attrs)}' if m.version >= (7, 0) else ''}")
+    addresses = address.split(",")
+    if dma_go_direct(m) or arch_dma_map_phys_direct(m):
+        dma_direct_unmap_sg(m, addresses, attrs, entries)
+    elif m.state.backend == "dma-iommu":
+        iommu_dma_unmap_sg(m, addresses, attrs, entries)
+    else:
+        m.did("ops unmap_sg", f"ops unmap_sg {len(entries)} {m.dir} {words(attrs)}")
+
+
+def dma_map_sg_attrs(m: Machine, attrs: Attrs) -> str:
+    """kernel/dma/mapping.c: dma_map_sg_attrs() of one entry."""
+    return _sg(m, attrs, (m.buffer,))
+
+
+def dma_unmap_sg_attrs(m: Machine, address: str, attrs: Attrs) -> None:
+    """kernel/dma/mapping.c: dma_unmap_sg_attrs() of one entry."""
+    _unsg(m, address, attrs, (m.buffer,))
+
+
+def _two(m: Machine) -> tuple[Buffer, Buffer]:
+    return Buffer("Q", 0, m.geometry.granule), m.buffer
+
+
+def dma_map_sg_of_two(m: Machine, attrs: Attrs) -> str:
+    """kernel/dma/mapping.c: dma_map_sg_attrs() of a granule of memory and what is under judgement."""
+    return _sg(m, attrs, _two(m))
+
+
+def dma_unmap_sg_of_two(m: Machine, address: str, attrs: Attrs) -> None:
+    """kernel/dma/mapping.c: dma_unmap_sg_attrs() of a granule of memory and what is under judgement."""
+    _unsg(m, address, attrs, _two(m))
+
+
+# ---- who maps for others
+
+
+def _p2p_attrs(m: Machine) -> Attrs | None:
+    """What the P2P type asks for: nothing for memory, MMIO through the host bridge; None where no mapping can be."""
+    return {"none": frozenset(), "host bridge": frozenset({MMIO})}.get(m.buffer.map_type)
+
+
+def blk_dma_map_iter_start(m: Machine, attrs: Attrs) -> str:
+    """block/blk-mq-dma.c: blk_dma_map_iter_start() of a request of one segment; the attributes are its own."""
+    del attrs
+    if m.buffer.map_type == "bus address":
         return "BUS"
-    if m.state.backend == "direct":
-        return dma_direct_map_phys(m, attrs) if m.version >= (6, 18) else dma_direct_map_page(m, attrs)
-    return iommu_dma_map(m, attrs)
+    own = _p2p_attrs(m)
+    if own is None:
+        m.noted("status invalid")
+        return ERROR
+    if not iova.dma_iova_try_alloc(m, m.buffer):
+        address = dma_map_phys(m, own)
+        if address == ERROR:
+            m.noted("status resource")
+        return address
+    if not iova.dma_iova_link_at(m, 0, m.buffer, own):
+        iova.dma_iova_free(m, m.buffer)
+        m.noted("status of the error")
+        return ERROR
+    iova.dma_iova_sync(m, m.buffer)
+    return iova.linked_address(m)
+
+
+def blk_rq_dma_unmap(m: Machine, address: str, attrs: Attrs) -> None:
+    """include/linux/blk-mq-dma.h: blk_rq_dma_unmap(), and the driver's dma_unmap_phys() where that leaves it to it."""
+    del attrs
+    if address == "BUS":
+        return
+    own = _p2p_attrs(m) or frozenset()
+    if m.state.backend == "dma-iommu":
+        iova.dma_iova_destroy(m, address, own)
+    else:
+        dma_unmap_phys(m, address, own)
+
+
+def hmm_dma_map_pfn(m: Machine, attrs: Attrs) -> str:
+    """mm/hmm.c: hmm_dma_map_pfn() of one page: DMA_ATTR_REQUIRE_COHERENT, and MMIO through the host bridge."""
+    del attrs
+    allocated = iova.dma_iova_try_alloc(m, m.buffer)
+    address = ERROR
+    own = _p2p_attrs(m)
+    if m.buffer.map_type == "bus address":
+        address = "BUS"
+    elif own is not None and not allocated:
+        address = dma_map_phys(m, own | {REQUIRE_COHERENT})
+    elif own is not None and iova.dma_iova_link_at(m, 0, m.buffer, own | {REQUIRE_COHERENT}):
+        iova.dma_iova_sync(m, m.buffer)
+        address = iova.linked_address(m)
+    return address
+
+
+def hmm_dma_unmap_pfn(m: Machine, address: str, attrs: Attrs) -> None:
+    """mm/hmm.c: hmm_dma_unmap_pfn(): unlinked, the IOVA range is kept for the next page."""
+    del attrs
+    own = (_p2p_attrs(m) or frozenset()) | {REQUIRE_COHERENT}
+    if address == "BUS":
+        return
+    if m.state.backend == "dma-iommu":
+        iova.dma_iova_unlink_all(m, address, own)
+    else:
+        dma_unmap_phys(m, address, own)
 
 
 Map = Callable[[Machine, Attrs], str]
@@ -194,31 +440,82 @@ MAPS: dict[str, Map] = {
     "dma_map_phys": dma_map_phys,
     "dma_map_page_attrs": dma_map_page_attrs,
     "dma_map_single_attrs": dma_map_single_attrs,
-    "dma_iova_link": dma_iova_link,
+    "dma_iova_link": iova.dma_iova_link,
+    "dma_map_sg_attrs": dma_map_sg_attrs,
+    "blk_dma_map_iter_start": blk_dma_map_iter_start,
+    "hmm_dma_map_pfn": hmm_dma_map_pfn,
 }
 UNMAPS: dict[str, Unmap] = {
     "dma_unmap_resource": dma_unmap_resource,
     "dma_unmap_phys": dma_unmap_phys,
     "dma_unmap_page_attrs": dma_unmap_page_attrs,
     "dma_unmap_single_attrs": dma_unmap_page_attrs,
-    "dma_iova_unlink": dma_iova_unlink,
-    "dma_iova_destroy": dma_iova_destroy,
+    "dma_iova_unlink": iova.dma_iova_unlink,
+    "dma_iova_destroy": iova.dma_iova_destroy,
+    "dma_unmap_sg_attrs": dma_unmap_sg_attrs,
+    "blk_rq_dma_unmap": blk_rq_dma_unmap,
+    "hmm_dma_unmap_pfn": hmm_dma_unmap_pfn,
+}
+# The same calls with more than one buffer, for `conform`.
+_MAPS_OF_TWO: dict[str, Map] = {
+    "dma_map_sg_attrs of two": dma_map_sg_of_two,
+    "dma_iova_link twice": iova.dma_iova_link_twice,
+}
+_UNMAPS_OF_TWO: dict[str, Unmap] = {
+    "dma_unmap_sg_attrs of two": dma_unmap_sg_of_two,
+    "dma_iova_destroy twice": iova.dma_iova_destroy_twice,
+}
+_SYNCS: dict[str, Callable[[Machine, str], None]] = {
+    "dma_sync_single_for_cpu": dma_sync_single_for_cpu,
+    "dma_sync_single_for_device": dma_sync_single_for_device,
 }
 
 
-def run_map(call: str, state: State, version: str, attrs: Attrs) -> Outcome:
-    """What `call` does. Raises ModelError for a call that the model, or the version, does not have."""
-    if call not in MAPS:
+def _machine(state: State, version: str, geometry: Geometry | None) -> Machine:
+    return Machine(state, release(behaviour(version)), geometry or geometry_of(state))
+
+
+def run_map(call: str, state: State, version: str, attrs: Attrs, geometry: Geometry | None = None) -> Outcome:
+    """What `call` does, with the plainest buffer of the state unless another geometry is given.
+
+    A kernel that stops (an Oops, a BUG()) returns nothing, which counts as ERROR. Raises ModelError for a call that the
+    model, or the version, does not have.
+    """
+    function = MAPS.get(call) or _MAPS_OF_TWO.get(call)
+    if function is None:
         raise ModelError(f"the model has no {call}(); it has {', '.join(sorted(MAPS))}")
-    machine = Machine(state, release(behaviour(version)))
-    address = MAPS[call](machine, attrs)
-    return Outcome(address, tuple(machine.effects))
+    machine = _machine(state, version, geometry)
+    try:
+        address = function(machine, attrs)
+    except Stopped:
+        address = ERROR
+    first = ",".join(place(machine, word) for word in address.split(","))
+    return Outcome(address, tuple(machine.effects), (first, *machine.exact))
 
 
-def run_unmap(call: str, state: State, version: str, address: str, attrs: Attrs) -> Outcome:
-    """What `call` does with `address`. Raises ModelError for a call that the model does not have."""
-    if call not in UNMAPS:
+def run_unmap(
+    call: str, mapped: tuple[State, Geometry | None] | State, version: str, address: str, attrs: Attrs
+) -> Outcome:
+    """What `call` does with `address`; the state with a geometry other than the plainest as a pair.
+
+    Raises ModelError for a call that the model does not have.
+    """
+    function = UNMAPS.get(call) or _UNMAPS_OF_TWO.get(call)
+    if function is None:
         raise ModelError(f"the model has no {call}(); it has {', '.join(sorted(UNMAPS))}")
-    machine = Machine(state, release(behaviour(version)))
-    UNMAPS[call](machine, address, attrs)
-    return Outcome(None, tuple(machine.effects))
+    state, geometry = (mapped, None) if isinstance(mapped, State) else mapped
+    machine = _machine(state, version, geometry)
+    with suppress(Stopped):
+        function(machine, address, attrs)
+    return Outcome(None, tuple(machine.effects), tuple(machine.exact))
+
+
+def run_sync(call: str, mapped: tuple[State, Geometry | None] | State, version: str, address: str) -> Outcome:
+    """What a sync does with `address`. Raises ModelError for a call that the model does not have."""
+    if call not in _SYNCS:
+        raise ModelError(f"the model has no {call}(); it has {', '.join(sorted(_SYNCS))}")
+    state, geometry = (mapped, None) if isinstance(mapped, State) else mapped
+    machine = _machine(state, version, geometry)
+    with suppress(Stopped):
+        _SYNCS[call](machine, address)
+    return Outcome(None, tuple(machine.effects), tuple(machine.exact))

@@ -26,6 +26,7 @@ from dmamigrate.model.states import (
     SKIP_CPU_SYNC,
     WITHOUT_PAGE,
     State,
+    relevant,
 )
 from dmamigrate.rules import Template
 
@@ -117,6 +118,18 @@ def _cache_missing_on_memory(state: State, life: LifeOutcome) -> bool:
     return not any(effect.startswith("cache for device") for effect in life.map.effects)
 
 
+def _oops(state: State, life: LifeOutcome) -> bool:
+    """Whether the kernel dies of it: a bounce of memory that nothing maps, an impossible direction."""
+    del state
+    return any(effect in ("Oops", "BUG") for effect in _effects(life))
+
+
+def _table_takes_it_for_memory(state: State, life: LifeOutcome) -> bool:
+    """Whether a table maps device memory as memory because the call did not say what it is."""
+    told = any(effect.startswith("ops map") and effect.endswith(" MMIO") for effect in life.map.effects)
+    return _device(state) and "table maps it as memory" in life.map.effects and not told
+
+
 def _foreign_address(state: State, life: LifeOutcome) -> bool:
     del state
     return life.astray
@@ -144,6 +157,8 @@ Property = Callable[[State, LifeOutcome], bool]
 # What a life can do wrong, in the words of a report, the worst first.
 MISSING_CACHE = "data is lost: memory that is not coherent is mapped without cache maintenance"
 FOREIGN = "another address than the mapped one is unmapped, and the mapping stays"
+OOPS = "the kernel dies: memory that nothing maps is copied"
+TAKEN_FOR_MEMORY = "a dma_map_ops table maps device memory as system memory"
 BOUNCED = "device memory is copied through a bounce buffer, which the CPU cannot"
 CACHED = "the CPU's caches are maintained over device memory"
 CACHEABLE = "an IOMMU maps device memory as cacheable"
@@ -159,9 +174,11 @@ LOOKED_AT = "KMSAN looks at the contents of device memory, or of a page that is 
 PROPERTIES: tuple[tuple[str, Property], ...] = (
     (MISSING_CACHE, _cache_missing_on_memory),
     (FOREIGN, _foreign_address),
+    (OOPS, _oops),
     (BOUNCED, _bounce_of_mmio),
     (CACHED, _cache_on_mmio),
     (CACHEABLE, _cacheable_iommu),
+    (TAKEN_FOR_MEMORY, _table_takes_it_for_memory),
     (ENCRYPTED, _encrypted_mmio),
     (INCOMPLETE, _unmap_incomplete),
     (REFUSED, _refused_for_its_page),
@@ -169,10 +186,12 @@ PROPERTIES: tuple[tuple[str, Property], ...] = (
 )
 _SEVERITY = (
     MISSING_CACHE,
+    OOPS,
     FOREIGN,
     BOUNCED,
     CACHED,
     CACHEABLE,
+    TAKEN_FOR_MEMORY,
     ENCRYPTED,
     INCOMPLETE,
     DISAGREE,
@@ -182,7 +201,7 @@ _SEVERITY = (
     DIFFERS,
 )
 # A mapping that did this to device memory was no use, so that failing is better.
-_WORSE_THAN_FAILING = frozenset({BOUNCED, CACHED})
+_WORSE_THAN_FAILING = frozenset({OOPS, BOUNCED, CACHED, TAKEN_FOR_MEMORY})
 
 FAMILY = {name: name.removeprefix("dma_").removeprefix("un").removeprefix("map_") for name in (*MAPS, *UNMAPS)} | {
     "dma_iova_link": "iova", "dma_iova_unlink": "iova", "dma_iova_destroy": "iova",
@@ -235,6 +254,25 @@ class Comparison:
     fails: int
     worse: tuple[Worse, ...]
     unsafe: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=64)
+def same_function(old: tuple[str, str], new: tuple[str, str], version: str) -> bool:
+    """Whether a map and its unmap with DMA_ATTR_MMIO do what the old two do, for any memory and any attributes."""
+    states = tuple(relevant(MEMORY))
+    for held in every_set():
+        added = held | {MMIO}
+        for state in states:
+            mapped = run_map(old[0], state, version, held)
+            if mapped != run_map(new[0], state, version, added):
+                return False
+            if mapped.address in (ERROR, None):
+                continue
+            if run_unmap(old[1], state, version, mapped.address, held) != run_unmap(
+                new[1], state, version, mapped.address, added
+            ):
+                return False
+    return True
 
 
 def unpaired(life: LifeCalls) -> bool:

@@ -24,9 +24,18 @@ def release(version: str) -> tuple[int, int]:
 
 @cache
 def behaviour(version: str) -> str:
-    """The newest known version that is not newer than `version`, the oldest for anything older."""
+    """The newest known version that is not newer than `version`.
+
+    Raises UsageError for one between 6.1 and 6.12, in which bouncing of small buffers came and which nobody read, and for
+    one before 6.1.
+    """
     wanted = release(version)
-    return max((v for v in KNOWN if release(v) <= wanted), key=release, default=KNOWN[0])
+    if wanted < (6, 1) or (6, 1) < wanted < (6, 12):
+        nearest = "6.12" if wanted >= (6, 5) else "6.1"
+        raise UsageError(
+            f"{version}: nobody read this version of the API; the nearest that the model states is {nearest}"
+        )
+    return max((v for v in KNOWN if release(v) <= wanted), key=release)
 
 
 def standing(version: str) -> str:

@@ -7,7 +7,7 @@ import difflib
 import textwrap
 from collections.abc import Iterator
 
-from dmamigrate.model import prove
+from dmamigrate.model import claims, prove
 from dmamigrate.report.visible import visible
 from dmamigrate.rules import Example, Rule, tables
 
@@ -42,6 +42,8 @@ def one(rule: Rule) -> str:
             "How it goes wrong (found by the model of the DMA API; `dmamigrate model prove` runs it again)\n"
             + "\n".join(fails)
         )
+    if shown := claims.said(rule.id):
+        parts.append(_text("In a running kernel (dmamigrate model boot)", f"{'; '.join(shown)}."))
     if rule.advice or rule.withheld:
         parts.append(_text("What to do", f"{rule.advice or rule.withheld}"))
     parts += [_example(example) for example in rule.invalid[:2]]
