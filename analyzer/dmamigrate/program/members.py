@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from dmamigrate.program.reach import root_of, substitute
@@ -22,6 +22,8 @@ _STORED = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&^*]=|<<=|>>=)")
 _WRITTEN = re.compile(rb"\b(?:WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap)\s*\([^;{}]*\Z")
 _HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
 _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
+# Files that name a struct, beyond which copies of it as a whole are not looked for.
+_FILES = 120
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
@@ -60,6 +62,7 @@ class Members:
         self._aliases = aliases
         self._copies = copies
         self._overwriting = cache(self._overwriting_in)
+        self._objects = cache(self._objects_in)
         self.of_field = cache(self._of_field)
         self.in_file = cache(self._in_file)
         self.only_struct_with = cache(self._only_struct_with)
@@ -93,7 +96,11 @@ class Members:
             other = self._tree.unit(path)
             if other is not None:
                 result += self._positional(other, tag, field)
-                result += self._over(other, tag, field)
+                result += self._over(other, tag, field) if len(sharing) <= _FILES else ()
+        if len(sharing) > _FILES:
+            why = f"{len(sharing)} files name struct {outer}, too many to look for copies of it as a whole"
+            nowhere = Expr(0, 0)
+            result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
         return tuple(result), complete
 
     @staticmethod
@@ -113,16 +120,42 @@ class Members:
 
     # whole objects
 
-    def _overwriting_in(self, unit: Unit) -> tuple[tuple[Function, int, Expr, Expr | None, str], ...]:
-        """The stores of one file to whole objects: function, node, object, the object it is copied from, and by what."""
-        names = b"|".join(re.escape(name.encode()) for name in self._copies)
+    def _objects_in(self, tag: str, folder: str) -> tuple[bytes, bytes]:
+        """The types that are, or hold, a struct `tag`, and the names of what is declared as one, as alternatives."""
+        types, names = {tag.partition("::")[0]}, {tag.rpartition(".")[2].rpartition("::")[2]} if "::" in tag else set()
+        paths = self._tree.search(min(types), folder)
+        for _ in range(2):  # the struct itself, then what holds it
+            plain = re.compile(rb"\b(?:" + _any(types) + rb")\s+(\w+)\s*[;,\[=]")
+            for path in paths:
+                unit = self._tree.unit(path)
+                for found in plain.finditer(unit.source.blanked) if unit is not None else ():
+                    names.add(found.group(1).decode("latin-1"))
+                    holder = unit.item_at(found.start()) if unit is not None else None
+                    if holder is not None and holder.kind == "type" and holder.name:
+                        types.add(holder.name)
+        return _any(types), _any(names)
+
+    def _overwriting_in(self, unit: Unit, tag: str) -> tuple[tuple[Function, int, Expr, Expr | None, str], ...]:
+        """The stores of one file to whole objects that may be, or hold, a struct `tag`.
+
+        Each is a function, a node, the object, the object that it is copied from, and by what.
+        """
+        types, names = self._objects(tag, self._tree.module(unit.source.path))
+        element = rb"\s*(?:\[[^\]]*\]\s*)*"
+        named = rb"\b(?:" + names + rb")" + element if names else rb"(?!)"
+        copies = rb"\b(?:" + (_any(self._copies) or rb"(?!)") + rb")\s*\(\s*"
         pattern = re.compile(
-            rb"\*\s*\w[\w>.\-]*\s*=(?!=)|=\s*\*\s*\w|=\s*\(\s*\w|\b(?:" + names + rb")\s*\(|[\w\])]\s*=\s*[\w>.\-]+\s*;"
+            named + rb"=(?!=)|\*\s*(\w+)\s*=(?!=)|" + copies + rb"(?:&[^,;]*?" + named + rb"|(\w+)\s*),"
         )
         found: list[tuple[Function, int, Expr, Expr | None, str]] = []
         seen: set[int] = set()
-        for holder, _ in self._tree.items_with(unit, pattern):
+        for match in pattern.finditer(unit.source.blanked):
+            holder = unit.item_at(match.start())
             if holder is None or holder.kind != "function" or holder.head in seen:
+                continue
+            pointer = match.group(1) or match.group(2)
+            declared = rb"\b(?:" + types + rb")\b[\s*]*\*\s*" + re.escape(pointer) + rb"\b" if pointer else b""
+            if pointer and re.search(declared, unit.source.blanked[holder.head : holder.end]) is None:
                 continue
             seen.add(holder.head)
             fn = unit.function(holder)
@@ -144,7 +177,7 @@ class Members:
 
     def _over(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         """What stores to whole objects leave in the member, or why that is not known."""
-        for fn, node, place, value, by in self._overwriting(unit):
+        for fn, node, place, value, by in self._overwriting(unit, tag):
             kind = self._types.of(strip(place), fn, unit)
             outer = struct_tag(kind) if kind is not None and kind.pointers == 0 else ""
             way = self._way(outer, tag, field, unit) if outer else None
@@ -383,3 +416,7 @@ def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:
         else:
             value = Member(value.start, value.end, (value,), name, False)
     return value
+
+
+def _any(words: Iterable[str]) -> bytes:
+    return b"|".join(re.escape(word.encode()) for word in sorted(words))

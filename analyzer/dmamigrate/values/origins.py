@@ -40,6 +40,8 @@ from dmamigrate.values.questions import Behind, Field, Fill, Held, Inflow, Quest
 _NARROW = frozenset(
     {"u8", "u16", "u32", "uint8_t", "uint16_t", "uint32_t", "__u32", "__le32", "__be32", "int", "bool", "s32"}
 )
+# What a sum adds to an address if it is of such a type: a size or an offset.
+_SIZES = _NARROW | {"unsigned int", "unsigned", "size_t", "ssize_t", "loff_t", "long", "short", "char"}
 _SMALL = 1 << 16
 Ask = Callable[[Question], Leaves]
 
@@ -150,11 +152,18 @@ class Origins:
                 return NUMBER if op in ("!", "~", "-") else ask(use.of(expr.parts[0]))
             case Binary():
                 apart = self._values.queries.apart
+                narrow = self._narrow(use, expr.parts[1]) and not self._narrow(use, expr.parts[0])
+                if expr.op == "+" and narrow:
+                    return apart(lambda: ask(use.of(expr.parts[0])))  # too small for an address of its own
                 return address_side(expr, lambda part: apart(lambda: ask(use.of(part))))
             case Assign(op=op):
                 both = Binary(expr.start, expr.end, expr.parts, op[:-1])
                 return address_side(both, lambda part: ask(use.of(part)))
         return NUMBER
+
+    def _narrow(self, use: Use, expr: Expr) -> bool:
+        kind = self._flow.types.of(strip(expr), use.fn, self._flow.unit(use.fn))
+        return kind is not None and not kind.pointers and kind.base in _SIZES
 
     # what the tables say
 
