@@ -36,7 +36,8 @@ class _Stream(io.TextIOWrapper):
         super().__init__(io.BytesIO(), encoding="utf-8", errors="surrogateescape", write_through=True)
 
     def text(self) -> str:
-        return self.buffer.getvalue().decode("utf-8", "replace")  # type: ignore[attr-defined]
+        kept: bytes = self.buffer.getvalue()  # type: ignore[attr-defined]
+        return kept.decode("utf-8", "replace")
 
 
 def run_apart(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

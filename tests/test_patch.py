@@ -20,6 +20,7 @@ from dmamigrate import rules
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Report
 from dmamigrate.patch import build, drivers, files, series
+from dmamigrate.patch.change import FileChange
 from dmamigrate.rewrite import compat
 from tests.conftest import ROOT
 from tests.test_cli import run
@@ -651,7 +652,7 @@ def test_a_file_that_is_none_of_the_kernel_s_is_an_external_module(
     built = build.Scratch(kernel, scratch)
     built.prepare(1)
     external = build.External(checkout, scratch, built)
-    ((one,),) = build.check(external, [(build.FileChange("src/win.c", b"old", after.encode()),)], 1)
+    ((one,),) = build.check(external, [(FileChange("src/win.c", b"old", after.encode()),)], 1)
     assert (one.status, one.reason) == says
     assert (checkout / "src/win.c").read_text() == "old"
     assert not list(tmp_path.rglob("everything"))
@@ -665,7 +666,7 @@ def test_a_header_alone_builds_nothing(tmp_path: Path) -> None:
     (tmp_path / "kernel/Makefile").write_text(KERNEL)
     (tmp_path / "kernel/own.h").write_text("old")
     ((one,),) = build.check(
-        build.Scratch(tmp_path / "kernel", tmp_path / "scratch"), [(build.FileChange("own.h", b"old", b"new"),)], 1
+        build.Scratch(tmp_path / "kernel", tmp_path / "scratch"), [(FileChange("own.h", b"old", b"new"),)], 1
     )
     assert one.status == "not buildable"
     assert not list(tmp_path.rglob("everything"))

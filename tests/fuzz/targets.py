@@ -23,6 +23,7 @@ from dmamigrate.errors import DmamigrateError, UsageError
 from dmamigrate.findings import Finding, Report
 from dmamigrate.patch import produce, series
 from dmamigrate.report import json, text
+from dmamigrate.report.places import View
 from dmamigrate.report.visible import shown, visible
 from dmamigrate.rewrite.propose import diff
 from dmamigrate.values import knowledge
@@ -44,12 +45,12 @@ class Place:
 
 @cache
 def _known() -> knowledge.Knowledge:
-    return knowledge.load(sorted((rules.folder() / "sources").glob("*.toml")))
+    return rules.tables()
 
 
 @cache
 def _rules() -> tuple[rules.Rule, ...]:
-    return rules.load()
+    return rules.load(known=_known().api)
 
 
 @cache
@@ -92,7 +93,7 @@ def _check(report: Report, tree: Path) -> None:
     """What must hold of every report."""
     wrong = [one for one in report.skipped if "please report it" in one.reason]
     assert not wrong, wrong
-    rendered = text.render(shown(report), show_diff=True)
+    rendered = text.render(shown(report), View(diff=True, evidence=True))
     hidden = re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", rendered)
     assert hidden is None, hidden
     json_text.dumps(json_text.loads(json.render(report)), ensure_ascii=False).encode("utf-8")
@@ -154,13 +155,13 @@ def _diff(before: dict[str, bytes], after: dict[str, bytes], folder: str) -> byt
 def _reviewed(place: Place, data: bytes) -> None:
     try:
         change = changes.change("-", place.tree, lambda: data)
-        report = review.review(_options(place.tree), change.files)
+        report = review.review(_options(place.tree), change)
     except UsageError as error:
         _is_one_line(error)
         return
     wrong = [one for one in report.skipped if "please report it" in one.reason]
     assert not wrong, wrong
-    text.render(shown(report), show_diff=True).encode("utf-8")
+    text.render(shown(report), View(diff=True)).encode("utf-8")
     json.render(report)
 
 
@@ -199,7 +200,7 @@ def tables(chance: Random, place: Place) -> Trial:
 
     def trial() -> None:
         try:
-            knowledge.load([file])
+            knowledge.load([file], _known().api)
         except DmamigrateError as error:
             _is_one_line(error)
 

@@ -71,7 +71,9 @@ class Members:
         """The stores to a member and to those that share its memory, and whether every place that can see it was read."""
         stores, complete = self._of_one(tag, field, unit)
         for other in sorted(self._tree.sharing(tag, field, unit)):
-            more, whole = self._of_one(tag, other, unit)
+            inner, _, name = other.rpartition(".")
+            owner = f"{tag}{'.' if '::' in tag else '::'}{inner}" if inner else tag
+            more, whole = self._of_one(owner, name, unit)
             stores, complete = (*stores, *more), complete and whole
         return stores, complete
 

@@ -82,6 +82,15 @@ class Unit:
         """The items of this kind and name; more than one where #if chooses."""
         return self._by_name.get((kind, name), [])
 
+    def declares(self, name: str) -> bool:
+        """Whether function `name` is declared here with a body elsewhere, as beside the empty one for what is configured out."""
+        prototype = rb"[\w*]\s+\**" + re.escape(name.encode()) + rb"\s*\([^;{}]*;"
+        for match in re.finditer(prototype, self.source.blanked):
+            line = self.source.blanked.rfind(b"\n", 0, match.start()) + 1
+            if self.item_at(match.start()) is None and b"static" not in self.source.blanked[line : match.end()].split():
+                return True
+        return False
+
     def item_at(self, offset: int) -> Item | None:
         """The item that holds the byte at `offset`."""
         index = bisect_right(self._heads, offset) - 1

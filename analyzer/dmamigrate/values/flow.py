@@ -417,8 +417,14 @@ class Flow:
         for target in targets:
             returned = self._returned(target, inner)
             edges += returned.edges
-            reasons += returned.open
+            reasons += (*returned.open, *self._elsewhere(target))
         return Inflows(tuple(edges), tuple(reasons))
+
+    def _elsewhere(self, target: Function) -> tuple[Stop, ...]:
+        """A doubt for what stands in a header for a function that is configured out: the real one is elsewhere."""
+        if target.macro or not target.source.path.endswith(".h") or not self.unit(target).declares(target.name):
+            return ()
+        return (Stop(f"{target.name}() has a body for when it is configured out; the other was not read"),)
 
     @staticmethod
     def _returned(callee: Function, frame: Frame) -> Inflows:
@@ -497,6 +503,7 @@ class Flow:
             param = next((i for i, v in enumerate(target.variables) if v.position == position), None)
             if param is None:
                 continue
+            reasons += self._elsewhere(target)
             pointer = Name(argument.start, argument.end, (), target.variables[param].name, param)
             if isinstance(argument, Unary) and argument.op == "&":
                 seen = substitute(place, argument.parts[0], Unary(argument.start, argument.end, (pointer,), "*"))
