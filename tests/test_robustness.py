@@ -615,6 +615,8 @@ def _ended(tmp_path: Path, sent: signal.Signals) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell starts what it puts into the background with SIGINT ignored, and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     while len(begun := list(tmp_path.glob("begun*"))) < 2 and process.poll() is None:
         time.sleep(0.02)
