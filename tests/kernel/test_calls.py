@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dmamigrate import rules
-from dmamigrate.lives import sites
+from dmamigrate.lives import pair as lifecycle
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.grammar import error_places, parse
 
@@ -36,7 +35,7 @@ def labelled(version: str) -> set[Call]:
 
 def found_in(root: Path) -> tuple[set[Call], list[str], list[str]]:
     """The calls that the tool finds, those in functions with a parse error, and what it lists as not analysable."""
-    tree, api = Tree(root), rules.tables().api
+    tree = Tree(root)
     calls: set[Call] = set()
     unclean: list[str] = []
     skipped: list[str] = []
@@ -47,10 +46,10 @@ def found_in(root: Path) -> tuple[set[Call], list[str], list[str]]:
             path = str(file.relative_to(root))
             unit = tree.unit(path)
             assert unit is not None
-            inside, missed = sites.in_file(unit, api, FAMILY)
+            sites, missed = lifecycle.sites_in(unit, FAMILY)
             skipped += [one.path for one in missed]
             count: Counter[tuple[str, str]] = Counter()
-            for site in inside:
+            for site in sites:
                 key = (site.fn.name, site.call.name)
                 calls.add((path, *key, count[key]))
                 count[key] += 1
