@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dmamigrate.lives import pair as lifecycle
+from dmamigrate import rules
+from dmamigrate.lives import sites
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.grammar import error_places, parse
 
@@ -35,7 +36,7 @@ def labelled(version: str) -> set[Call]:
 
 def found_in(root: Path) -> tuple[set[Call], list[str], list[str]]:
     """The calls that the tool finds, those in functions with a parse error, and what it lists as not analysable."""
-    tree = Tree(root)
+    tree, api = Tree(root), rules.tables().api
     calls: set[Call] = set()
     unclean: list[str] = []
     skipped: list[str] = []
@@ -46,10 +47,10 @@ def found_in(root: Path) -> tuple[set[Call], list[str], list[str]]:
             path = str(file.relative_to(root))
             unit = tree.unit(path)
             assert unit is not None
-            sites, missed = lifecycle.sites_in(unit, FAMILY)
+            inside, missed = sites.in_file(unit, api, FAMILY)
             skipped += [one.path for one in missed]
             count: Counter[tuple[str, str]] = Counter()
-            for site in sites:
+            for site in inside:
                 key = (site.fn.name, site.call.name)
                 calls.add((path, *key, count[key]))
                 count[key] += 1

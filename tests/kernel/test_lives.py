@@ -45,7 +45,7 @@ def _at(label: dict[str, Any]) -> Place:
 @cache
 def judged(root: Path, version: str) -> list[Judged]:
     """Every module that has a labelled life, judged."""
-    work = Work(root, rules.load(), TABLES, Budget(), version)
+    work = Work(root, rules.select(rules.load(known=TABLES.api), (), ()), TABLES, Budget(), version)
     result = []
     for module in sorted({Tree(root).module(life["path"]) for life in labelled(version)}):
         tree = Tree(root)

@@ -68,7 +68,7 @@ def mutated(unit: Unit, label: dict[str, Any]) -> bytes:
 def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple[str, Place]]:
     """What is reported on the files that know of map types: the rule and the call; only those that see the file `seen_by`."""
     known = rules.tables()
-    options = scans.Options((root,), rules.load(), known, tree=root)
+    options = scans.Options((root,), rules.select(rules.load(known=known.api), (), ()), known, tree=root)
     tree = Tree(root, overlay)
     result: set[tuple[str, Place]] = set()
     alone = seen_by.startswith(("mm/", "drivers/"))

@@ -19,6 +19,7 @@ import pytest
 from dmamigrate import rules
 from dmamigrate import scan as scans
 from dmamigrate.patch import build, produce, series
+from dmamigrate.patch.change import FileChange
 from dmamigrate.program.tree import Tree
 from dmamigrate.rewrite.propose import diff
 from dmamigrate.values.engine import Engine
@@ -31,10 +32,12 @@ FOLDERS = ("drivers", "sound")
 
 
 @pytest.fixture(scope="module")
-def made(kernel: Callable[[str], Path]) -> tuple[Path, produce.Made, list[tuple[str, bytes]]]:
+def made(
+    kernel: Callable[[str], Path], all_rules: tuple[rules.Rule, ...]
+) -> tuple[Path, produce.Made, list[tuple[str, bytes]]]:
     root = kernel(VERSION)
     known = rules.tables()
-    options = scans.Options(tuple(root / folder for folder in FOLDERS), rules.load(), known, tree=root, jobs=2)
+    options = scans.Options(tuple(root / folder for folder in FOLDERS), all_rules, known, tree=root, jobs=2)
     report = scans.scan(options)
     wishes = produce.Wishes(rules.folder(), recipients=False)
     changes = produce.changes(report, wishes)
@@ -52,7 +55,7 @@ def test_applies_and_reverts_without_a_trace(
 ) -> None:
     root, changes, mails = made
     touched = {file.path: file for one in changes.changes for file in one.files}
-    assert len(touched) >= 22
+    assert len(touched) >= 18
     for path in touched:
         (tmp_path / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, tmp_path / "tree" / path)
@@ -68,17 +71,20 @@ def test_applies_and_reverts_without_a_trace(
     assert all((tmp_path / "tree" / path).read_bytes() == file.before for path, file in touched.items())
 
 
-def test_a_second_scan_proposes_nothing(made: tuple[Path, produce.Made, list[tuple[str, bytes]]]) -> None:
+def test_a_second_scan_proposes_what_waited_for_a_mend_alone(
+    made: tuple[Path, produce.Made, list[tuple[str, bytes]]], all_rules: tuple[rules.Rule, ...]
+) -> None:
     root, changes, _ = made
     overlay = {file.path: file.after for one in changes.changes for file in one.files}
     known = rules.tables()
-    options = scans.Options((root,), rules.load(), known, tree=root)
+    options = scans.Options((root,), all_rules, known, tree=root)
     work = scans.work(options, root, VERSION)
     left = []
     for group in scans.modules(Tree(root), sorted(overlay)):
         tracer = Engine(Tree(root, overlay), known, options.budget)
         left += [f for f in work.module(tracer, group).findings if f.rewrite.status == "proposed"]
-    assert [(f.rule, f.span.path, f.span.line) for f in left] == []
+    # its unmap had the wrong handle: that is mended first, and the migration comes after
+    assert [(f.rule, f.span.path) for f in left] == [("map-resource-mmio", "drivers/spi/spi-qpic-snand.c")]
 
 
 def _complaints(root: Path, text: bytes, *words: str) -> Counter[str]:
@@ -126,8 +132,8 @@ def test_a_patched_driver_compiles_and_a_broken_one_is_told(kernel: Callable[[st
         pytest.skip("NO KERNEL BUILD: install make, flex, bison, bc, libelf-dev and libssl-dev")
     files = {file.path: file for one in made[1].changes for file in one.files}
     pl330 = files["drivers/dma/pl330.c"]
-    rvu = files["drivers/net/ethernet/marvell/octeontx2/af/rvu.c"]
-    broken = build.FileChange(rvu.path, rvu.before, rvu.after.replace(b"dma_map_phys(", b"dma_map_nothing("))
+    ntb = files["drivers/ntb/ntb_transport.c"]
+    broken = FileChange(ntb.path, ntb.before, ntb.after.replace(b"dma_map_phys(", b"dma_map_nothing("))
     scratch = build.Scratch(kernel(VERSION), tmp_path)
     scratch.prepare(2)
     good, bad = build.check(scratch, [(pl330,), (broken,)], 2)
