@@ -84,6 +84,29 @@ SET = [
         "void s(struct fx *f, void __user *p) { copy_from_user(&f->win, p, sizeof(f->win)); }",
         id="copy_from_user()",
     ),
+    pytest.param(
+        "f->behind->phys",
+        "void s(struct fx *f) { struct other o; o.addr = %s; memcpy(f->behind, &o, sizeof(o)); }",
+        id="memcpy() to what a member points to",
+    ),
+    pytest.param(
+        "f->behind->phys",
+        "void s(struct fx *f) { struct win w; w.phys = %s; *f->behind = w; }",
+        id="a store through a member that points to the struct",
+    ),
+    pytest.param(
+        "f->win.phys",
+        "void s(struct fx *f) { struct win *a, *b = &f->win; struct win w; w.phys = %s; a = b; *b = w; }",
+        id="a store through the second pointer of a declaration",
+    ),
+    pytest.param(
+        "f->win.phys",
+        "struct win fx_make(struct fx *f);\nvoid s(struct fx *f) { f->win = fx_make(f); }",
+        id="a struct that a call returns",
+    ),
+    pytest.param(
+        "f->win.phys", "void s(struct fx *f) { f->win . phys /* RAM */ = %s; }", id="a store behind a comment"
+    ),
     pytest.param("f->base", "void s(struct fx *f) { xchg(&f->base, %s); }", id="xchg()"),
     pytest.param("f->base", "void s(struct fx *f) { cmpxchg(&f->base, 0, %s); }", id="cmpxchg()"),
     pytest.param("f->base", "void s(struct fx *f) { WRITE_ONCE(f->base, %s); }", id="WRITE_ONCE()"),

@@ -94,7 +94,7 @@ class Work:
         if not any(name.encode() in unit.source.data for path in files if (unit := tree.unit(path)) for name in names):
             return []
         folder = tree.module(files[0])
-        near = (path for name in names for path in tree.search(name, folder)) if tree.is_driver_folder(folder) else ()
+        near = tree.search_any(names, folder) if tree.is_driver_folder(folder) else ()
         return sorted({*files, *near})
 
     def _detected(self, module: Module) -> Iterator[Defect | Skipped]:

@@ -23,10 +23,9 @@ from dmamigrate.judge import Result, Work
 from dmamigrate.lives.detect import stored
 from dmamigrate.lives.detect.registry import DETECTORS, WORDS
 from dmamigrate.program.queries import Budget
-from dmamigrate.program.tree import Tree
+from dmamigrate.program.tree import Shared, Tree
 from dmamigrate.rules import Rule
 from dmamigrate.syntax import prefilter
-from dmamigrate.syntax.unit import Unit
 from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
 
@@ -244,10 +243,10 @@ def lines(tree: Tree, findings: Iterable[Finding]) -> dict[tuple[str, int], str]
 
 
 @cache
-def _kernel_headers(root: Path) -> dict[str, Unit | None]:
-    """The headers below include/ that this process has read: every module asks for the same ones."""
+def _shared(root: Path) -> Shared:
+    """What this process has read of the kernel at `root`."""
     del root
-    return {}
+    return Shared()
 
 
 @dataclass(frozen=True)
@@ -283,7 +282,7 @@ class Judge:
         """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes wrong."""
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
         with processes.limited(seconds, self.limits.megabytes):
-            shared = None if self.overlay else _kernel_headers(self.work.root)
+            shared = None if self.overlay else _shared(self.work.root)
             tree = Tree(self.work.root, overlay=self.overlay, shared=shared)
             return self.work.module(Engine(tree, self.work.knowledge, self.work.budget), files).result
 

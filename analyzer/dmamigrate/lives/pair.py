@@ -171,7 +171,7 @@ def _elsewhere(engine: Engine, paths: frozenset[str], kept: set[str]) -> list[Si
     if not kept or not tree.is_driver_folder(folder):
         return []
     near = {path for name in kept for path in tree.search(name, folder)} - paths
-    near &= {path for name in names for path in tree.search(name, folder)}
+    near &= {*tree.search_any(names, folder)}
     units = [unit for path in sorted(near) if (unit := tree.unit(path))]
     return [site for unit in units for site in in_file(unit, engine.api, names)[0]]
 

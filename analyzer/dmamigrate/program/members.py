@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
+from dmamigrate.program.objects import Overwrites
 from dmamigrate.program.reach import root_of, substitute
 from dmamigrate.program.records import CallSite, Store, file_scope
 from dmamigrate.program.tree import Tree
@@ -18,7 +19,8 @@ from dmamigrate.syntax.unit import Unit
 
 _HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 
-_STORED = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&^*]=|<<=|>>=)")
+# Comments may stand between: what is looked at first is the file as it is.
+_STORED = re.compile(rb"(?:\s|\\\n|/\*.*?\*/|\[[^\]]*\])*(?:=(?!=)|[-+|&^*/%]=|<<=|>>=|\+\+|--)", re.DOTALL)
 _WRITTEN = re.compile(rb"\b(?:WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap)\s*\([^;{}]*\Z")
 _HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
 _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
@@ -60,9 +62,7 @@ class Members:
         self._tree = tree
         self._types = types
         self._aliases = aliases
-        self._copies = copies
-        self._overwriting = cache(self._overwriting_in)
-        self._objects = cache(self._objects_in)
+        self._overwrites = Overwrites(tree, types, copies)
         self.of_field = cache(self._of_field)
         self.in_file = cache(self._in_file)
         self.only_struct_with = cache(self._only_struct_with)
@@ -90,6 +90,8 @@ class Members:
         # a struct of one file is nobody else's, whatever its name
         own = home is not None and home[1].endswith(".c")
         for path in (home[1],) if home is not None and own else self._tree.search(field, folder):
+            if not self._may_store(path, tag, field):
+                continue
             other = self._tree.unit(path)
             if other is not None and (home is None or self._tree.struct_home(outer, other) in (home[1], "")):
                 result += self._in_unit(other, tag, field)
@@ -105,6 +107,12 @@ class Members:
             result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
         return tuple(result), complete
 
+    def _may_store(self, path: str, tag: str, field: str) -> bool:
+        """Whether a file may store to a member of this name: what tells needs no look at the file's structure."""
+        text = self._tree.contents(path)
+        aliases = (alias.encode() for alias, what in self._aliases.items() if what == f"{tag}.{field}")
+        return any(alias in text for alias in aliases) or next(_store_places(text, field.encode()), None) is not None
+
     @staticmethod
     def _members(tag: str, fields: dict[str, CType]) -> set[str]:
         """The names of the members of `tag`, which may be a struct inside of the one that has these fields."""
@@ -114,7 +122,8 @@ class Members:
     def _positional(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         """What initialisers of variables put there without naming the member."""
         outer = tag.partition("::")[0]
-        for item in unit.items:
+        initialised = re.compile(rb"\b(?:struct|union)\s+" + re.escape(outer.encode()) + rb"\b[^;{}=]*=")
+        for item in unit.items if initialised.search(unit.source.blanked) else ():
             if item.kind == "variable" and self._head_tag(unit, item) == outer:
                 text = unit.source.code[item.body : item.end]
                 if b"." + field.encode() not in text.replace(b" ", b""):
@@ -122,64 +131,10 @@ class Members:
 
     # whole objects
 
-    def _objects_in(self, tag: str, folder: str) -> tuple[bytes, bytes]:
-        """The types that are, or hold, a struct `tag`, and the names of what is declared as one, as alternatives."""
-        types, names = {tag.partition("::")[0]}, {tag.rpartition(".")[2].rpartition("::")[2]} if "::" in tag else set()
-        paths = self._tree.search(min(types), folder)
-        for _ in range(2):  # the struct itself, then what holds it
-            plain = re.compile(rb"\b(?:" + _any(types) + rb")\s+(\w+)\s*[;,\[=]")
-            for path in paths:
-                unit = self._tree.unit(path)
-                for found in plain.finditer(unit.source.blanked) if unit is not None else ():
-                    names.add(found.group(1).decode("latin-1"))
-                    holder = unit.item_at(found.start()) if unit is not None else None
-                    if holder is not None and holder.kind == "type" and holder.name:
-                        types.add(holder.name)
-        return _any(types), _any(names)
-
-    def _overwriting_in(self, unit: Unit, tag: str) -> tuple[tuple[Function, int, Expr, Expr | None, str], ...]:
-        """The stores of one file to whole objects that may be, or hold, a struct `tag`.
-
-        Each is a function, a node, the object, the object that it is copied from, and by what.
-        """
-        types, names = self._objects(tag, self._tree.module(unit.source.path))
-        element = rb"\s*(?:\[[^\]]*\]\s*)*"
-        named = rb"\b(?:" + names + rb")" + element if names else rb"(?!)"
-        copies = rb"\b(?:" + (_any(self._copies) or rb"(?!)") + rb")\s*\(\s*"
-        pattern = re.compile(
-            named + rb"=(?!=)|\*\s*(\w+)\s*=(?!=)|" + copies + rb"(?:&[^,;]*?" + named + rb"|(\w+)\s*),"
-        )
-        found: list[tuple[Function, int, Expr, Expr | None, str]] = []
-        seen: set[int] = set()
-        for match in pattern.finditer(unit.source.blanked):
-            holder = unit.item_at(match.start())
-            if holder is None or holder.kind != "function" or holder.head in seen:
-                continue
-            pointer = match.group(1) or match.group(2)
-            declared = rb"\b(?:" + types + rb")\b[\s*]*\*\s*" + re.escape(pointer) + rb"\b" if pointer else b""
-            if pointer and re.search(declared, unit.source.blanked[holder.head : holder.end]) is None:
-                continue
-            seen.add(holder.head)
-            fn = unit.function(holder)
-            for index, node in enumerate(fn.nodes):
-                for expr in walk(node.expr) if node.expr is not None else ():
-                    if isinstance(expr, Assign) and expr.op == "=" and self._is_object(expr.parts[0], fn, unit):
-                        found.append((fn, index, expr.parts[0], expr.parts[1], ""))
-                    elif isinstance(expr, Call) and expr.name in self._copies:
-                        to, source = self._copies[expr.name]
-                        if to < len(expr.args):
-                            taken = expr.args[source] if source is not None and source < len(expr.args) else None
-                            value = _pointee(taken) if taken is not None else None
-                            found.append((fn, index, _pointee(expr.args[to]), value, expr.name))
-        return tuple(found)
-
-    def _is_object(self, place: Expr, fn: Function, unit: Unit) -> bool:
-        kind = self._types.of(strip(place), fn, unit)
-        return kind is not None and kind.pointers == 0 and bool(struct_tag(kind))
-
     def _over(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         """What stores to whole objects leave in the member, or why that is not known."""
-        for fn, node, place, value, by in self._overwriting(unit, tag):
+        for one in self._overwrites.of(unit, tag):
+            fn, node, place, value, by = one.fn, one.node, one.place, one.value, one.by
             kind = self._types.of(strip(place), fn, unit)
             outer = struct_tag(kind) if kind is not None and kind.pointers == 0 else ""
             way = self._way(outer, tag, field, unit) if outer else None
@@ -195,7 +150,12 @@ class Members:
             if value is None or (by and (source is None or struct_tag(source) != outer or source.pointers)):
                 label = outer.replace("::", ".")
                 yield Store(fn, node, place, None, doubt=f"{by}() overwrites struct {label} whole in {fn.name}()")
-            elif not isinstance(value, Call):
+            elif isinstance(value, Call):
+                label = outer.replace("::", ".")
+                yield Store(
+                    fn, node, place, None, doubt=f"{value.name}() returns a whole struct {label} in {fn.name}()"
+                )
+            else:
                 yield Store(fn, node, _member_of(place, way), _member_of(value, way))
 
     def _way(self, outer: str, tag: str, field: str, unit: Unit) -> tuple[str, ...] | None:
@@ -402,13 +362,6 @@ class Members:
         return next(iter(found.items())) if len(found) == 1 else None
 
 
-def _pointee(pointer: Expr) -> Expr:
-    inner = strip(pointer)
-    if isinstance(inner, Unary) and inner.op == "&":
-        return inner.parts[0]
-    return Unary(pointer.start, pointer.end, (pointer,), "*")
-
-
 def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:
     """The member of an object that a way leads to."""
     for name in way:
@@ -418,7 +371,3 @@ def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:
         else:
             value = Member(value.start, value.end, (value,), name, False)
     return value
-
-
-def _any(words: Iterable[str]) -> bytes:
-    return b"|".join(re.escape(word.encode()) for word in sorted(words))

@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from dmamigrate.errors import SourceError
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
-from dmamigrate.syntax.source import Source, contents, read
-from dmamigrate.syntax.unit import Unit, may_define_functions, may_define_struct
+from dmamigrate.syntax.prefilter import Words, stems
+from dmamigrate.syntax.source import Source, read
+from dmamigrate.syntax.source import contents as source_bytes
+from dmamigrate.syntax.unit import Unit, holds_word, may_define_functions, may_define_struct
 
 # Generated register headers; nothing that an address is traced through is defined there.
 _LARGEST = 2_000_000
@@ -24,41 +27,41 @@ _MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs
 # What a call may resolve to when it is not a driver's own: never searched, the tables speak for it.
 _HEADER_ROOTS = ("include", "arch/x86/include")
 
-_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The kernel's own headers, what they include, and which files of a folder may define a function, by its name.
 
-def _holds_word(data: bytes, word: bytes) -> bool:
-    """Whether `word` stands in `data` as a whole identifier; faster than a pattern, which looks at every byte."""
-    at = data.find(word)
-    while at >= 0:
-        end = at + len(word)
-        if (at == 0 or data[at - 1] not in _WORD) and (end == len(data) or data[end] not in _WORD):
-            return True
-        at = data.find(word, end)
-    return False
+    Kept from tree to tree: every module asks for the same ones.
+    """
+
+    units: dict[str, Unit | None] = field(default_factory=dict)
+    includes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    definers: dict[str, dict[bytes, tuple[str, ...]]] = field(default_factory=dict)
 
 
 class Tree:
     """The files below `root`; paths are relative to it, with forward slashes."""
 
-    def __init__(
-        self, root: Path, overlay: dict[str, bytes] | None = None, shared: dict[str, Unit | None] | None = None
-    ) -> None:
-        """`overlay` has files to use instead of those on disk; `shared` keeps the kernel's headers from tree to tree."""
+    def __init__(self, root: Path, overlay: dict[str, bytes] | None = None, shared: Shared | None = None) -> None:
+        """`overlay` has files to use instead of those on disk; `shared` is of this `root`, for trees without one."""
         self.root = root
         self._overlay = overlay or {}
-        self._shared = shared if shared is not None else {}
+        self._shared = shared if shared is not None else Shared()
         self._units: dict[str, Unit | None] = {}
         self._data: dict[str, bytes] = {}
         self._folders: dict[str, tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]] = {}
         self._include = cache(self._include_uncached)
         self._headers: dict[str, tuple[Unit, ...]] = {}
         self._search = cache(self._search_uncached)
+        self._contents = cache(self._contents_uncached)
+        self._reaches_up = cache(self._reaches_up_uncached)
+        self._builds = cache(self._builds_uncached)
+        self._direct: dict[str, tuple[str, ...]] = {}
         self._makefile = cache(self._makefile_uncached)
         self._module = cache(self._module_uncached)
         self._struct = cache(self._struct_uncached)
         self._find_functions = cache(self._find_functions_uncached)
-        self._definers = cache(self._definers_uncached)
         self._tells = cache(self._tells_uncached)
         self.opened = 0
 
@@ -74,9 +77,9 @@ class Tree:
         self.opened += 1
         if not path.startswith("include/") or path in self._overlay:
             return self._read(path)
-        if path not in self._shared:
-            self._shared[path] = self._read(path)
-        return self._shared[path]
+        if path not in self._shared.units:
+            self._shared.units[path] = self._read(path)
+        return self._shared.units[path]
 
     def _read(self, path: str) -> Unit | None:
         if path in self._overlay:
@@ -86,12 +89,13 @@ class Tree:
         except SourceError:
             return None
 
-    def _bytes(self, path: str) -> bytes:
+    def contents(self, path: str) -> bytes:
+        """The bytes of the C file at `path` as searches see them: none where it is too large, or nothing but #defines."""
         if path in self._overlay:
             return self._overlay[path]
         if path not in self._data:
             try:
-                data = contents(self.root / path)[:_LARGEST]
+                data = source_bytes(self.root / path)[:_LARGEST]
             except OSError:
                 data = b""
             # generated headers of nothing but #defines: large, many, and no code
@@ -141,12 +145,20 @@ class Tree:
 
     def _search_uncached(self, word: str, folder: str) -> tuple[str, ...]:
         needle = word.encode()
-        return tuple(path for path in self.below(folder, 4000) if _holds_word(self._bytes(path), needle))
+        return tuple(path for path, data in self._contents(folder) if needle in data and holds_word(data, needle))
+
+    def _contents_uncached(self, folder: str) -> tuple[tuple[str, bytes], ...]:
+        return tuple((path, self.contents(path)) for path in self.below(folder, 4000))
+
+    def search_any(self, words: Iterable[str], folder: str) -> tuple[str, ...]:
+        """The C files below `folder` that hold one of `words` as a whole identifier."""
+        held = Words(words)
+        return tuple(path for path, data in self._contents(folder) if held.in_(data))
 
     def mentions(self, words: Iterable[str], folder: str) -> bool:
         """Whether any C file below `folder` holds one of `words`, as a whole identifier or as part of one."""
-        needles = [word.encode() for word in words]
-        return any(needle in data for path in self.below(folder) for data in (self._bytes(path),) for needle in needles)
+        needles = stems(words)
+        return any(needle in data for _, data in self._contents(folder) for needle in needles)
 
     # scopes
 
@@ -172,7 +184,7 @@ class Tree:
             if siblings:
                 return folder
 
-    def _reaches_up(self, folder: str) -> bool:
+    def _reaches_up_uncached(self, folder: str) -> bool:
         """Whether a folder's Makefile names something beside the folder: its files are then built, or built with, elsewhere."""
         return re.search(r"\.\./\w|/\.\.\s*$", self._makefile(folder), re.MULTILINE) is not None
 
@@ -187,7 +199,7 @@ class Tree:
     def _has_makefile(self, folder: str) -> bool:
         return bool(self._makefile(folder))
 
-    def _builds(self, folder: str) -> bool:
+    def _builds_uncached(self, folder: str) -> bool:
         return re.search(r"^\s*obj-", self._makefile(folder), re.MULTILINE) is not None
 
     @staticmethod
@@ -220,9 +232,8 @@ class Tree:
         queue: list[tuple[Unit, int]] = [(unit, 0)]
         while queue:
             current, depth = queue.pop(0)
-            for name, quoted in current.includes:
-                path = self.resolve_include(current.source.path, name, quoted)
-                if path is None or path in seen:
+            for path in self._direct_includes(current):
+                if path in seen:
                     continue
                 seen.add(path)
                 header = self.unit(path)
@@ -232,6 +243,14 @@ class Tree:
                 own = not path.startswith(("include/", "arch/"))
                 if depth < (4 if own else 1):
                     queue.append((header, depth + 1))
+
+    def _direct_includes(self, unit: Unit) -> tuple[str, ...]:
+        path = unit.source.path
+        known = self._shared.includes if path.startswith("include/") else self._direct
+        if path not in known:
+            found = (self.resolve_include(path, name, quoted) for name, quoted in unit.includes)
+            known[path] = tuple(dict.fromkeys(one for one in found if one is not None))
+        return known[path]
 
     def resolve_include(self, includer: str, name: str, quoted: bool) -> str | None:
         """The path of an included header, None if it is not in the tree."""
@@ -310,12 +329,17 @@ class Tree:
         unit = self.unit(path)
         return unit is not None and words.search(unit.source.data) is not None
 
-    def _definers_uncached(self, folder: str) -> dict[bytes, tuple[str, ...]]:
+    def _definers(self, folder: str) -> dict[bytes, tuple[str, ...]]:
         """The .c files below `folder` that may define a function, by its name: most names that are asked for are nobody's there."""
+        if folder not in self._shared.definers:
+            self._shared.definers[folder] = self._find_definers(folder)
+        return self._shared.definers[folder]
+
+    def _find_definers(self, folder: str) -> dict[bytes, tuple[str, ...]]:
         found: dict[bytes, list[str]] = {}
         for path in self.below(folder, 4000):
             if path.endswith(".c"):
-                for name in may_define_functions(self._bytes(path)):
+                for name in may_define_functions(self.contents(path)):
                     found.setdefault(name, []).append(path)
         return {name: tuple(paths) for name, paths in found.items()}
 
@@ -338,7 +362,7 @@ class Tree:
                 return fields, header.source.path
         folder = self.module(path)
         for other in self.search(tag, folder) if self.is_driver_folder(folder) else ():
-            data = self._bytes(other)
+            data = self.contents(other)
             defines = may_define_struct(data, tag.encode()) or (
                 b"typedef" in data and re.search(rb"\}\s*\**\s*" + re.escape(tag.encode()) + rb"\b", data) is not None
             )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from dmamigrate.syntax.dialect import blank_head, opening
 from dmamigrate.syntax.source import Source
 
-_TOKEN = re.compile(rb"[{}]|^[ \t]*#[ \t]*(?:if|el|endif)[^\n]*", re.MULTILINE)
+# What code has no other use for than a directive is not looked for at the beginning of lines only: that is slow.
+_TOKEN = re.compile(rb"[{}]|#[ \t]*(?:if|el|endif)[^\n]*")
 _TAG = re.compile(rb"\b(struct|union|enum)(?:\s+(\w+))?\s*\Z")
 _VARIABLE = re.compile(rb"\b(\w+)\s*(?:\[[^;{}]*\]\s*)*=\s*\Z")
 _NAME_BEFORE = re.compile(rb"\b(\w+)\s*\Z")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,41 @@ def stems(words: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(stem.encode() for stem in chosen)
 
 
+class Words:
+    """Tells which texts hold one of some identifiers.
+
+    What all of them have in common, a few short pieces, is looked for first: most texts hold none.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        chosen = sorted(set(words))
+        self._common = common(chosen)
+        self._stems = stems(chosen)
+        self._whole = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in chosen) + rb")\b")
+
+    def in_(self, data: bytes) -> bool:
+        """Whether `data` holds one of the words as a whole identifier."""
+        return (
+            any(piece in data for piece in self._common)
+            and any(stem in data for stem in self._stems)
+            and self._whole.search(data) is not None
+        )
+
+
+def common(words: Iterable[str], length: int = 4) -> tuple[bytes, ...]:
+    """A few pieces of `length` characters such that each word holds one, or is one; those that most words hold first."""
+    left = set(words)
+    chosen: list[str] = []
+    while left:
+        pieces = Counter(
+            piece for word in left for piece in {word[at : at + length] for at in range(max(1, len(word) - length + 1))}
+        )
+        best = max(sorted(pieces), key=lambda piece: pieces[piece])
+        chosen.append(best)
+        left = {word for word in left if best not in word}
+    return tuple(piece.encode() for piece in chosen)
+
+
 @dataclass(frozen=True)
 class _Search:
     """Looks for `words` in files; a process of its own may do so."""
@@ -121,8 +157,7 @@ class _Search:
 
     def __call__(self, files: list[str]) -> list[_Holds | Unread]:
         """The files that hold a word, and those that could not be read."""
-        needles = stems(self.words)
-        whole = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in self.words) + rb")\b")
+        words = Words(self.words)
         found: list[_Holds | Unread] = []
         for path in files:
             try:
@@ -130,7 +165,7 @@ class _Search:
             except OSError as error:
                 found.append(Unread(path, error.strerror or str(error)))
                 continue
-            holds = any(needle in data for needle in needles) and whole.search(data) is not None
+            holds = words.in_(data)
             if b"\0" in (data if holds else data[:4096]):
                 found.append(Unread(path, "holds NUL bytes, so it is not C source", missed=holds))
             elif holds and len(data) > _LARGEST:

@@ -30,6 +30,7 @@ _OTHER_DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?!if\b|ifdef\b|ifndef\b|elif\b|else\b|endif\b)(?:[^\n\\]|\\.)*", re.MULTILINE | re.DOTALL
 )
 _BOM = b"\xef\xbb\xbf"
+_BLANK = bytes(byte if byte == 0x0A else 0x20 for byte in range(256))
 
 
 def _blank_literal(match: re.Match[bytes]) -> bytes:
@@ -53,7 +54,7 @@ def blank(data: bytes) -> bytes:
 
 
 def _spaces(text: bytes) -> bytes:
-    return re.sub(rb"[^\n]", b" ", text)
+    return text.translate(_BLANK)
 
 
 def _without_dead_code(text: bytes) -> bytes:

@@ -15,7 +15,7 @@ from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item, items
 from dmamigrate.syntax.source import Source
 
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.MULTILINE)
+_INCLUDE = re.compile(rb'#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]')
 
 _OPENS = re.compile(rb"\s*(?:__\w+\s*)*\{")
 
@@ -28,6 +28,11 @@ _TYPEDEF = re.compile(
     rb"\btypedef\s+((?:const\s+)?(?:(?:struct|union|enum)\s+\w+|\w+(?:[ \t]+\w+)*?))\s*([*\s]*)\b(\w+)\s*;"
 )
 _BEFORE_PARENTHESIS = re.compile(rb"\b(\w+)\s*\(")
+_TO_BODY = re.compile(rb"\s*\([^;{}]*[;{}]")
+_DEFINE = re.compile(rb"[ \t]*#[ \t]*define[ \t]+")
+_DECLARED = re.compile(rb"\s*(?:[;,\[=]|__|/)")
+_KEYWORDS = (b"struct", b"union", b"enum")
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
 def may_define_struct(data: bytes, tag: bytes) -> bool:
@@ -44,6 +49,51 @@ def may_define_struct(data: bytes, tag: bytes) -> bool:
 def may_define_functions(data: bytes) -> set[bytes]:
     """The names before an opening parenthesis on lines that are not indented, as in a definition and never in a call."""
     return {name for line in _UNINDENTED.findall(data) for name in _BEFORE_PARENTHESIS.findall(line)}
+
+
+def _occurrences(data: bytes, word: bytes) -> Iterator[int]:
+    """Where `word` stands as a whole identifier."""
+    at = data.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if (at == 0 or data[at - 1] not in _WORD) and (end == len(data) or data[end] not in _WORD):
+            yield at
+        at = data.find(word, end)
+
+
+def holds_word(data: bytes, word: bytes) -> bool:
+    """Whether `word` stands in `data` as a whole identifier; faster than a pattern, which looks at every byte."""
+    return next(_occurrences(data, word), None) is not None
+
+
+def may_define_function(data: bytes, name: bytes) -> bool:
+    """Whether a body may follow `name` and its parameters: what most files that name a function have not."""
+    for at in _occurrences(data, name):
+        found = _TO_BODY.match(data, at + len(name))
+        # in a comment there may be anything
+        if found is not None and (found.group().endswith(b"{") or b"/" in found.group()):
+            return True
+    return False
+
+
+def _may_define_macro(data: bytes, name: bytes) -> bool:
+    return any(
+        _DEFINE.fullmatch(data, data.rfind(b"\n", 0, at) + 1, at) is not None or b"*/" in data[max(0, at - 80) : at]
+        for at in _occurrences(data, name)
+    )
+
+
+def _may_follow_type(data: bytes, name: bytes) -> bool:
+    """Whether `name` may stand between the brace that closes a type and the semicolon."""
+    for at in _occurrences(data, name):
+        if _DECLARED.match(data, at + len(name)) is None:
+            continue
+        before = data[data.rfind(b";", 0, at) + 1 : at]
+        closed = before.rfind(b"}")
+        line = before[before.rfind(b"\n") + 1 :]
+        if b"*/" in line or (closed >= 0 and b"{" not in before[closed:] and not before.rstrip().endswith(_KEYWORDS)):
+            return True
+    return False
 
 
 class Unit:
@@ -76,7 +126,12 @@ class Unit:
     @cached_property
     def includes(self) -> tuple[tuple[str, bool], ...]:
         """Each #include as (name, whether in quotes)."""
-        return tuple((m.group(2).decode("latin-1"), m.group(1) == b'"') for m in _INCLUDE.finditer(self.source.data))
+        data = self.source.data
+        return tuple(
+            (m.group(2).decode("latin-1"), m.group(1) == b'"')
+            for m in _INCLUDE.finditer(data)
+            if not data[data.rfind(b"\n", 0, m.start()) + 1 : m.start()].strip(b" \t\xef\xbb\xbf")
+        )
 
     def named(self, kind: str, name: str) -> list[Item]:
         """The items of this kind and name; more than one where #if chooses."""
@@ -106,7 +161,7 @@ class Unit:
 
     def functions(self, name: str) -> list[Function]:
         """The definitions of `name` here; more than one where #if chooses."""
-        if name.encode() not in self.source.data:
+        if not may_define_function(self.source.data, name.encode()):
             return []
         return [self.function(item) for item in self.named("function", name)]
 
@@ -130,7 +185,7 @@ class Unit:
 
     def _find_macros(self, name: str) -> Iterator[Function]:
         word = name.encode()
-        if word not in self.source.data:
+        if not _may_define_macro(self.source.data, word):
             return
         define = re.compile(
             rb"^[ \t]*#[ \t]*define[ \t]+" + re.escape(word) + rb"(\(([^()]*)\))?(?=\s)((?:[^\n\\]|\\.)*)",
@@ -150,10 +205,11 @@ class Unit:
 
     def _type(self, tag: str) -> Item | None:
         """Where struct or union `tag` is defined here; one without a tag goes by the name behind it."""
-        if tag.encode() not in self.source.data:
+        data, word = self.source.data, tag.encode()
+        if word not in data:
             return None
-        found = self.named("type", tag) if may_define_struct(self.source.data, tag.encode()) else []
-        tail = None if found else self._tails.get(tag)
+        found = self.named("type", tag) if may_define_struct(data, word) else []
+        tail = self._tails.get(tag) if not found and _may_follow_type(data, word) else None
         return found[0] if found else tail[2] if tail is not None and not tail[2].name else None
 
     def sharing(self, tag: str, member: str) -> frozenset[str]:

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Who stores to a struct as a whole: by assignment, through a pointer to it, or by a call that copies to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from dmamigrate.program.tree import Tree
+from dmamigrate.program.types import Types, struct_tag
+from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, strip, walk
+from dmamigrate.syntax.functions import Function
+from dmamigrate.syntax.unit import Unit
+
+_WORDS = re.compile(rb"\w+")
+_THROUGH = rb"\*\s*((?:\w+\s*(?:->|\.)\s*)*\w+)\s*=(?!=)"
+_NOTHING = rb"(?!)"
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """A store to an object as a whole, at one node of a function, by assignment or by the call `by`.
+
+    `value` is the object that it is copied from, None where that is not one.
+    """
+
+    fn: Function
+    node: int
+    place: Expr
+    value: Expr | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """The names of what is declared as an object, as what holds one, or as a pointer to either, and by the file.
+
+    `stored` is where a text may store to one as a whole: in group 1 the name of an object, in 2 the place that is a pointer
+    to one, in 3 what a call is told to copy to.
+    """
+
+    names: frozenset[bytes]
+    by_file: dict[str, frozenset[bytes]]
+    stored: re.Pattern[bytes]
+
+    def may_store(self, match: re.Match[bytes], path: str) -> bool:
+        """Whether what is stored to has the name of such a member or, where it is a variable, of one seen in the file."""
+        name = match.group(1) or match.group(2)
+        if name is None:
+            return not self.names.isdisjoint(_WORDS.findall(match.group(3)))
+        words = _WORDS.findall(name)
+        member = len(words) > 1 or match.string[: match.start()][-64:].rstrip().endswith((b"->", b"."))
+        return words[-1] in (self.names if member else self.by_file.get(path, self.names))
+
+
+class Overwrites:
+    """Answers for one tree."""
+
+    def __init__(self, tree: Tree, types: Types, copies: dict[str, tuple[int, int | None]]) -> None:
+        """`copies` are calls that overwrite what an argument points to, by which, and from which other one."""
+        self._tree = tree
+        self._types = types
+        self._copies = copies
+        self._declared: dict[tuple[str, str], _Declared] = {}
+        self._found: dict[tuple[str, str], tuple[Overwrite, ...]] = {}
+
+    def of(self, unit: Unit, tag: str) -> tuple[Overwrite, ...]:
+        """The stores of one file to whole objects that may be, or hold, a struct `tag`."""
+        key = (unit.source.path, tag)
+        if key not in self._found:
+            self._found[key] = tuple(self._in_unit(unit, tag))
+        return self._found[key]
+
+    def _names(self, tag: str, folder: str) -> _Declared:
+        if (tag, folder) not in self._declared:
+            self._declared[tag, folder] = self._find_names(tag, folder)
+        return self._declared[tag, folder]
+
+    def _find_names(self, tag: str, folder: str) -> _Declared:
+        types = {tag.partition("::")[0]}
+        inner = {tag.rpartition(".")[2].rpartition("::")[2].encode()} if "::" in tag else set()
+        units = [unit for path in self._tree.search(min(types), folder) if (unit := self._tree.unit(path)) is not None]
+        by_file: dict[str, set[bytes]] = {unit.source.path: set(inner) for unit in units}
+        objects = set(inner)
+        for _ in range(2):  # the struct itself, then what holds it
+            declared = re.compile(rb"\b(?:" + any_of(types) + rb")\b([\s*,\w]+)")
+            plain = re.compile(rb"\b(?:" + any_of(types) + rb")\s+(\w+)\s*[;,\[=]")
+            for unit in units:
+                text = unit.source.blanked
+                for found in declared.finditer(text):
+                    by_file[unit.source.path].update(_WORDS.findall(found.group(1)))
+                for found in plain.finditer(text):
+                    objects.add(found.group(1))
+                    holder = unit.item_at(found.start())
+                    if holder is not None and holder.kind == "type" and holder.name:
+                        types.add(holder.name)
+        shared = frozenset(word for path, words in by_file.items() if path.endswith(".h") for word in words)
+        stored = rb"\b(" + b"|".join(sorted(objects)) + rb")\s*(?:\[[^\]]*\]\s*)*=(?!=)" if objects else _NOTHING
+        copied = rb"\b(?:" + (any_of(self._copies) or _NOTHING) + rb")\s*\(([^,;]*),"
+        return _Declared(
+            frozenset(word for words in by_file.values() for word in words),
+            {path: shared | words for path, words in by_file.items()},
+            re.compile(b"|".join((stored if objects else rb"(" + _NOTHING + rb")", _THROUGH, copied))),
+        )
+
+    def _in_unit(self, unit: Unit, tag: str) -> Iterator[Overwrite]:
+        declared = self._names(tag, self._tree.module(unit.source.path))
+        seen: set[int] = set()
+        for match in declared.stored.finditer(unit.source.blanked):
+            if not declared.may_store(match, unit.source.path):
+                continue
+            holder = unit.item_at(match.start())
+            if holder is None or holder.kind != "function" or holder.head in seen:
+                continue
+            seen.add(holder.head)
+            yield from self._in_function(unit.function(holder), unit, declared.names)
+
+    def _in_function(self, fn: Function, unit: Unit, names: frozenset[bytes]) -> Iterator[Overwrite]:
+        for index, node in enumerate(fn.nodes):
+            for expr in walk(node.expr) if node.expr is not None else ():
+                if isinstance(expr, Assign) and expr.op == "=" and _last_name(expr.parts[0]).encode() in names:
+                    if self._is_object(expr.parts[0], fn, unit):
+                        yield Overwrite(fn, index, expr.parts[0], expr.parts[1], "")
+                elif isinstance(expr, Call) and expr.name in self._copies:
+                    to, source = self._copies[expr.name]
+                    if to < len(expr.args):
+                        taken = expr.args[source] if source is not None and source < len(expr.args) else None
+                        value = _pointee(taken) if taken is not None else None
+                        yield Overwrite(fn, index, _pointee(expr.args[to]), value, expr.name)
+
+    def _is_object(self, place: Expr, fn: Function, unit: Unit) -> bool:
+        kind = self._types.of(strip(place), fn, unit)
+        return kind is not None and kind.pointers == 0 and bool(struct_tag(kind))
+
+
+def _last_name(place: Expr) -> str:
+    """The variable or member that a place is, is an element of, or is what it points to; "" for any other."""
+    inner = strip(place)
+    while isinstance(inner, Index) or (isinstance(inner, Unary) and inner.op == "*"):
+        inner = strip(inner.parts[0])
+    return inner.field if isinstance(inner, Member) else inner.text if isinstance(inner, Name) else ""
+
+
+def _pointee(pointer: Expr) -> Expr:
+    inner = strip(pointer)
+    if isinstance(inner, Unary) and inner.op == "&":
+        return inner.parts[0]
+    return Unary(pointer.start, pointer.end, (pointer,), "*")
+
+
+def any_of(words: Iterable[str]) -> bytes:
+    """The words as alternatives of a pattern."""
+    return b"|".join(re.escape(word.encode()) for word in sorted(words))
