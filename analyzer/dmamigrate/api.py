@@ -13,7 +13,7 @@ import msgspec
 
 from dmamigrate.errors import RuleError
 
-Role = Literal["map", "unmap", "sync", "check"]
+Role = Literal["map", "unmap", "sync", "check", "map_sg", "unmap_sg", "coherent", "alloc", "free"]
 _Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 _Evidence = Annotated[str, msgspec.Meta(min_length=10)]
 # What an argument of a call can be; `addr` is the handle, `state` the IOVA range.
@@ -66,11 +66,18 @@ class _Direction(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     invalid: bool = False
 
 
+class _Device(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    member: _Names
+    of: str
+    evidence: _Evidence
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     family: tuple[_Family, ...] = ()
     call: tuple[_Call, ...] = ()
     attribute: tuple[_Attribute, ...] = ()
     direction: tuple[_Direction, ...] = ()
+    device: tuple[_Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,8 @@ class Api:
     """All tables together.
 
     `attributes` are all that the kernel knows, `kept` those on which a map and its unmap have to agree; `directions` are
-    those that a mapping can have, `no_directions` the names that are none.
+    those that a mapping can have, `no_directions` the names that are none. `devices` says whose a struct device is by the
+    member that holds it.
     """
 
     calls: dict[str, ApiCall]
@@ -108,6 +116,7 @@ class Api:
     kept: frozenset[str]
     directions: frozenset[str]
     no_directions: frozenset[str]
+    devices: dict[str, str]
 
     def fits(self, mapped: ApiCall, unmapped: ApiCall) -> bool:
         """Whether an unmap is of a family that ends this map."""
@@ -128,11 +137,13 @@ def load(files: Iterable[Path]) -> Api:
     calls: dict[str, ApiCall] = {}
     attributes: dict[str, bool] = {}
     directions: dict[str, bool] = {}
+    devices: dict[str, str] = {}
     held = [(file, _read(file)) for file in files]
     for _, table in held:
         families |= {family.name: family for family in table.family}
         attributes |= {name: entry.unmap for entry in table.attribute for name in entry.name}
         directions |= {name: entry.invalid for entry in table.direction for name in entry.name}
+        devices |= {member: entry.of for entry in table.device for member in entry.member}
     for file, table in held:
         for entry in table.call:
             _checked(file, entry, families, attributes)
@@ -149,6 +160,7 @@ def load(files: Iterable[Path]) -> Api:
         frozenset(name for name, unmap in attributes.items() if unmap),
         frozenset(name for name, invalid in directions.items() if not invalid),
         frozenset(name for name, invalid in directions.items() if invalid),
+        devices,
     )
 
 
@@ -161,7 +173,7 @@ def _read(file: Path) -> _Table:
 
 def _checked(file: Path, entry: _Call, families: Iterable[str], attributes: Iterable[str]) -> None:
     name = entry.name[0]
-    if entry.role in ("map", "unmap") and entry.family not in families:
+    if entry.role not in ("sync", "check", "coherent") and entry.family not in families:
         raise RuleError(f"{file}: {name}(): there is no family '{entry.family}'; add a [[family]]")
     for role in entry.arguments:
         if role not in ARGUMENTS:

@@ -69,7 +69,7 @@ class Work:
         skipped = [Skipped(path, "could not be read") for path in files if tree.unit(path) is None]
         pairs = pair.lives(engine, self.with_mappings(engine, files), self._paged(engine))
         skipped += [one for one in pairs.skipped if one.path.rpartition(":")[0] in files]
-        module = Module(engine, files, pairs, Givens(engine))
+        module = Module(engine, files, pairs, Givens(engine), self.pages)
         found = list(self._detected(module))
         skipped += [one for one in found if isinstance(one, Skipped) and one.path.rpartition(":")[0] in files]
         defects = tuple(one for one in found if isinstance(one, Defect))

@@ -31,12 +31,13 @@ class Defect:
 
 @dataclass(frozen=True)
 class Module:
-    """The files of one module that are asked about, their lives, and what each call is given."""
+    """The files of one module that are asked about, their lives, and what each call is given; `pages` asks for all memory."""
 
     engine: Engine
     files: tuple[str, ...]
     pairs: Lives
     givens: Givens
+    pages: bool = False
 
     def given(self, site: Site) -> Given:
         """What a call is given."""

@@ -23,6 +23,7 @@ _HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 _STORED = re.compile(rb"(?:\s|\\\n|/\*.*?\*/|\[[^\]]*\])*(?:=(?!=)|[-+|&^*/%]=|<<=|>>=|\+\+|--)", re.DOTALL)
 _WRITTEN = re.compile(rb"\b(?:WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap)\s*\([^;{}]*\Z")
 _HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
+_KEPT = re.compile(rb"\bdma_unmap_(?:addr|len)_set\s*\([^;{}]*,\Z")
 _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
 # Files that name a struct, beyond which copies of it as a whole are not looked for.
 _FILES = 120
@@ -38,8 +39,9 @@ def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
             at = text.find(field, end)
             continue
         before = text[max(0, at - 100) : at].rstrip()
-        if before.endswith((b"->", b".")) and (
-            _STORED.match(text, end) or _HANDED.search(before) or _WRITTEN.search(before)
+        named = before.endswith((b"->", b"."))
+        if (named and (_STORED.match(text, end) or _HANDED.search(before) or _WRITTEN.search(before))) or (
+            before.endswith(b",") and _KEPT.search(before)
         ):
             base = _SIMPLE_BASE.search(before)
             yield at, base.group(1) if base else b""

@@ -67,12 +67,16 @@ _PLAIN_BLOCK = re.compile(rb"scoped|guard|with_|_class\b")
 _BARE_STATEMENT = re.compile(rb"(?<=[;{}:])\s*\n[ \t]*(?:([A-Za-z_]\w*)[ \t]*(\()|([A-Z][A-Z0-9_]+)(?=[ \t]*\n))")
 # a number glued to a name is half of an identifier that ## will paste together
 _PASTED = re.compile(rb"\b\d(?=\d*[A-Z]*_\w*[A-Z])")
+_BLANK = bytes(byte if byte == 0x0A else 0x20 for byte in range(256))
 _DIRECTIVE_LINE = re.compile(rb"^[ \t]*#[^\n]*", re.MULTILINE)
 _CONDITIONAL = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b[^\n]*", re.MULTILINE)
 
 
+_UNMAP_STATE = re.compile(rb"\bDEFINE_DMA_UNMAP_(ADDR|LEN)\s*\(\s*(\w+)\s*\)")
+
+
 def _spaces(match: re.Match[bytes]) -> bytes:
-    return re.sub(rb"[^\n]", b" ", match.group())
+    return match.group().translate(_BLANK)
 
 
 def closing(text: bytes, opening: int, limit: int | None = None) -> int:
@@ -186,6 +190,17 @@ def plain_body(text: bytes) -> bytes:
     text = _PASTED.sub(b"_", text)
     text = _CASE_RANGE.sub(b"|| ", text)
     return _end_bare_statements(text)
+
+
+def plain_members(text: bytes) -> bytes:
+    """The members of a struct in plain C; of the same length."""
+    return _UNMAP_STATE.sub(_unmap_state, blank_annotations(text))
+
+
+def _unmap_state(match: re.Match[bytes]) -> bytes:
+    """include/linux/dma-mapping.h: DEFINE_DMA_UNMAP_ADDR() and _LEN() declare a member."""
+    kind = b"dma_addr_t " if match.group(1) == b"ADDR" else b"u32 "
+    return (kind + match.group(2)).ljust(len(match.group()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from dmamigrate.syntax.grammar import declarator, text_of, type_text
 
 ENTRY, EXIT = 0, 1
 # Macros of the kernel that are assignments.
+# what a driver keeps for its unmap, under names that are gone where no unmap needs them
+_UNMAP_STATE = frozenset({"dma_unmap_addr", "dma_unmap_addr_set", "dma_unmap_len", "dma_unmap_len_set"})
 _ASSIGNING = frozenset({"WRITE_ONCE", "smp_store_release", "rcu_assign_pointer", "RCU_INIT_POINTER", "smp_store_mb"})
 
 
@@ -105,6 +107,8 @@ class Lowering:
                     if isinstance(target, Unary) and target.op == "&":
                         target = target.parts[0]
                     return Assign(start, end, (target, args[1]))
+                if isinstance(callee, Name) and callee.text in _UNMAP_STATE and len(args) >= 2:
+                    return self._unmap_state(args, start, end)
                 if isinstance(callee, Name) and callee.text == "swap" and len(args) == 2:
                     # what a store reads is what was there before its statement: both at once
                     stores = (Assign(start, end, (args[0], args[1])), Assign(start, end, (args[1], args[0])))
@@ -144,6 +148,13 @@ class Lowering:
             case "sizeof_expression" | "alignof_expression" | "offsetof_expression":
                 return Constant(start, end, (), text_of(node))
         return self._opaque(node, start, end)
+
+    @staticmethod
+    def _unmap_state(args: list[Expr], start: int, end: int) -> Expr:
+        """include/linux/dma-mapping.h: dma_unmap_addr() is a member, dma_unmap_addr_set() a store to it."""
+        field = args[1].text if isinstance(args[1], Name) else ""
+        member = Member(args[0].start, args[1].end, (args[0],), field, True)
+        return Assign(start, end, (member, args[2])) if len(args) == 3 else member
 
     def _cast_of(self, node: tree_sitter.Node, arguments: tree_sitter.Node | None) -> Expr | None:
         """`(u64)(a + b)`, which the grammar takes for a call."""

@@ -176,7 +176,7 @@ def fields(text: bytes) -> dict[str, CType]:
 
     A named inner struct without a tag has the base "struct" and its members are listed as `name.member`.
     """
-    root = parse(b"struct x" + dialect.blank_annotations(b"".join(dialect.variants(text)[:1])) + b";")
+    root = parse(b"struct x" + dialect.plain_members(b"".join(dialect.variants(text)[:1])) + b";")
     lists = descend(root, "field_declaration_list")
     return _members(lists[0], "") if lists else {}
 

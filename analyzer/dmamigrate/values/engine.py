@@ -11,7 +11,9 @@ from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
 from dmamigrate.syntax.expr import Expr
 from dmamigrate.syntax.functions import Function
+from dmamigrate.values.calls import Calls
 from dmamigrate.values.constants import ConstantValues
+from dmamigrate.values.devices import Devices
 from dmamigrate.values.flow import Flow
 from dmamigrate.values.fold import Values
 from dmamigrate.values.holders import Holders
@@ -31,6 +33,8 @@ class Engine:
         self.constants = ConstantValues(self.values)
         self.terms = Terms(self.values)
         self.holders = Holders(self.values)
+        self.devices = Devices(self.values)
+        self.calls = Calls(self.values)
 
     @property
     def budget(self) -> Budget:

@@ -169,7 +169,9 @@ class Flow:
                 elif definition.value is None:
                     edges.append(Inflow(None, fn, definition.at))
                 else:
-                    source = Use(fn, definition.node, definition.value, use.frame)
+                    asked = Use(fn, definition.node, definition.value, use.frame)
+                    winding = isinstance(asked.expr, Member) and _winds(asked.expr)
+                    source = Held(asked) if winding else asked
                     edges.append(Inflow(source, fn, definition.at, "set here"))
                 continue
             filled, seen = self._by_callee(use, root, definition)
@@ -615,3 +617,9 @@ def _inside(store: Store) -> Store:
         return store
     zero = Constant(value.start, value.start, (), "0")
     return replace(store, value=Index(value.start, value.end, (value, zero)))
+
+
+def _winds(place: Member) -> bool:
+    """Whether a place goes through one member twice, as a list walked in a loop: longer places of the kind say no more."""
+    fields = [part.field for part in walk(place) if isinstance(part, Member)]
+    return len(fields) > len({*fields}) + (fields.count(place.field) > 1)

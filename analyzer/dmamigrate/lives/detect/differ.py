@@ -11,7 +11,15 @@ from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
 from dmamigrate.values.constants import Word
 
-RULES = ("unmap-attrs-mismatch", "unmap-dir-mismatch", "unmap-size-mismatch", "unmap-family-mismatch")
+RULES = (
+    "unmap-attrs-mismatch",
+    "unmap-dir-mismatch",
+    "unmap-size-mismatch",
+    "unmap-family-mismatch",
+    "unmap-device-mismatch",
+    "sync-dir-mismatch",
+)
+_BOTH_WAYS = "DMA_BIDIRECTIONAL"
 
 
 def find(module: Module) -> Iterator[Defect]:
@@ -34,6 +42,49 @@ def find(module: Module) -> Iterator[Defect]:
             facts = {"mapped": sizes[0], "map": lives[0].map.where}
             yield Defect("unmap-size-mismatch", unmap, facts, lives[0])
     yield from _directions(module, mapped)
+    yield from _devices(module)
+    yield from _synced(module)
+
+
+def other_device(module: Module, mapped: Site, other: Site) -> str:
+    """Whose device the other call is for, if that is known and surely not the one that the map is for; else ""."""
+    one, two = mapped.argument("dev"), other.argument("dev")
+    if one is None or two is None:
+        return ""
+    owners, others = module.engine.devices.of(mapped.use(one)), module.engine.devices.of(other.use(two))
+    return " or ".join(sorted(others)) if owners and others and not owners & others else ""
+
+
+def _devices(module: Module) -> Iterator[Defect]:
+    """The unmaps and syncs for a device that none of their maps is for."""
+    ended: dict[tuple[str, int], list[tuple[Site, Life]]] = {}
+    for life in module.pairs.lives:
+        for site in (*life.unmaps, *life.syncs):
+            ended.setdefault(site.key, []).append((site, life))
+    for held in ended.values():
+        taken = [other_device(module, life.map, site) for site, life in held]
+        if all(taken):
+            site, life = held[0]
+            dev = life.map.argument("dev")
+            owners = module.engine.devices.of(life.map.use(dev)) if dev is not None else frozenset()
+            facts = {"mapped": " or ".join(sorted(owners)), "taken": taken[0], "map": life.map.where}
+            yield Defect("unmap-device-mismatch", site, facts, life)
+
+
+def _synced(module: Module) -> Iterator[Defect]:
+    """kernel/dma/debug.c: check_sync() complains of another direction, but for what is mapped both ways."""
+    synced: dict[tuple[str, int], list[tuple[Site, Life]]] = {}
+    for life in module.pairs.lives:
+        for site in life.syncs:
+            synced.setdefault(site.key, []).append((site, life))
+    for held in synced.values():
+        site, life = held[0]
+        taken, given = module.given(site).directions, of_all(module.given(one.map).directions for _, one in held)
+        if site.key in module.pairs.shared or not taken or not given or _BOTH_WAYS in given.values:
+            continue
+        if not taken.values & given.values:
+            facts = {"mapped": " or ".join(sorted(given.values)), "taken": " or ".join(sorted(taken.values))}
+            yield Defect("sync-dir-mismatch", site, {**facts, "map": life.map.where}, life)
 
 
 def _sizes_differ(module: Module, mapped: Site, unmapped: Site) -> str:

@@ -17,12 +17,13 @@ from dmamigrate.paths.places import Frame, below
 from dmamigrate.paths.state import State, Trail
 from dmamigrate.paths.steps import step
 from dmamigrate.paths.values import NONZERO, ZERO, Flags, Value, constant
-from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, strip, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, Unary, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.values.engine import Engine
 
 RULES = ("mapping-leaked", "unmap-wrong-handle")
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
+_FAILED = constant("not mapped")
 _KEY = "@mapping"
 # The work goes on, and whoever ends it unmaps.
 _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
@@ -54,10 +55,10 @@ class _Walk:
 class _Along(MapTypes):
     """Follows the mapping that one call makes and one place keeps."""
 
-    splits = MapTypes.splits | {"dma_mapping_error", *_ACTIONS}
-
     def __init__(self, engine: Engine, walk: _Walk) -> None:
         super().__init__(engine)
+        self._checks = frozenset(engine.api.named("check"))
+        self.splits = MapTypes.splits | _ACTIONS | self._checks
         life, place, cleaning, probe, through = walk.life, walk.place, walk.cleaning, walk.probe, walk.through
         self._calls = engine.api.calls
         self.cleaning, self._probe = cleaning, probe
@@ -67,7 +68,9 @@ class _Along(MapTypes):
         self.leaks: list[_Exit] = []
         self.unmapped_on_error = False
         self.twice: list[tuple[Site, Trail | None]] = []
+        self.never: list[tuple[Site, Trail | None]] = []
         self._site, self._place = life.map, place
+        self._lent = place.startswith("*")
         self._mistaken = frozenset(site.key for site in life.mistaken)
         self.watched = place
 
@@ -83,11 +86,16 @@ class _Along(MapTypes):
             if site.key in self._mistaken:
                 return state.refine(_KEY, _ENDED)  # meant to, and reported for what it is
             if handle is not None and frame.place(handle) == self._place:
+                if state.get(_KEY) == _FAILED:
+                    self.never.append((site, state.trail))
+                    return state.forget(lambda key, _: key == _KEY)
                 if state.get(_KEY) == _ENDED:
                     self.twice.append((site, state.trail))
                 after = state.refine(_KEY, _ENDED)
                 return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
         elif call.name in self.cleaning and state.get(_KEY) is not None:
+            if state.get(_KEY) == _FAILED:
+                return state.forget(lambda key, _: key == _KEY)  # how that decides is its own affair
             return state.refine(_KEY, _HANDED)
         elif not call.name and self._hands_on(frame, call):
             return state.forget(lambda key, _: key == _KEY)
@@ -106,6 +114,8 @@ class _Along(MapTypes):
         place = frame.place(store.parts[0])
         if not makes and place is not None and below(self._place, place) and state.get(_KEY) is not None:
             return state.forget(lambda key, _: key == _KEY)  # another handle, or another object that one is kept in
+        if self._lent and state.get(_KEY) == _LIVE and frame.place(store.parts[1]) == self._place:
+            return state.refine(_KEY, _HANDED)  # kept where others find it
         return state
 
     def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
@@ -116,12 +126,18 @@ class _Along(MapTypes):
             if not isinstance(action, Name) or action.text not in self.cleaning:
                 return state
             return state.refine(_KEY, _ENDED if call.name.endswith("_or_reset") else _LIVE)
-        if call.name == "dma_mapping_error" and len(call.args) == 2 and frame.place(call.args[1]) == self._place:
-            return state.forget(lambda key, _: key == _KEY) if truth else state.refine(self._place, NONZERO)
+        if call.name in self._checks and len(call.args) == 2 and frame.place(call.args[1]) == self._place:
+            held = state.get(_KEY)
+            if held == _FAILED:
+                return state if truth else None
+            if not truth:
+                return state.refine(self._place, NONZERO)
+            failed = state.refine(_KEY, _FAILED) if held == _LIVE else state.forget(lambda key, _: key == _KEY)
+            return State(failed.env, Trail(frame.fn, call, "the mapping failed", failed.trail))
         return super().assumed(frame, call, truth, state)
 
     def left(self, frame: Frame, state: State, value: Value) -> None:
-        error = _is_error(frame, value)
+        error = is_error(frame, value)
         if state.get(_KEY) == _LIVE and state.get(self._place) != ZERO:  # no address is 0 by the driver's own book
             self.leaks.append(_Exit(error, state.trail))
         elif state.get(_KEY) in (_ENDED, _HANDED) and error:
@@ -133,7 +149,7 @@ class _Along(MapTypes):
         return self.unmapped_on_error or self._probe
 
 
-def _is_error(frame: Frame, value: Value) -> bool:
+def is_error(frame: Frame, value: Value) -> bool:
     """Whether a function that returns this says that it failed."""
     kind = frame.fn.returns
     if not isinstance(value, Flags) or (kind.base == "void" and not kind.pointers):
@@ -171,6 +187,11 @@ def _along(module: Module, life: Life) -> Iterator[Defect | Skipped]:
         reason = f"the paths behind {life.map.call.name}() are too many to look for leaks on all; raise --effort"
         yield Skipped(life.map.where, reason)
         return
+    for site, trail in client.never:
+        facts = {"what": f"DMA_MAPPING_ERROR: it is also reached where the mapping at {life.map.where} failed"}
+        yield Defect(
+            "unmap-wrong-handle", site, facts, life, trail=steps_of(trail, Trail(site.fn, site.call, "unmapped", None))
+        )
     for site, trail in client.twice:
         facts = {"what": f"the address that was unmapped before; mapped at {life.map.where}"}
         steps = steps_of(trail, Trail(site.fn, site.call, "unmapped again", None))
@@ -254,11 +275,17 @@ def _leak(module: Module, client: _Along, target: Expr, life: Life) -> _Exit | N
         if target.variable < 0 or _escapes(module, life.map, target):
             return None
         exits = client.leaks
-    elif client.answers_for_errors:
+    elif client.answers_for_errors or (isinstance(target, Unary) and not _caller_ends(module, life)):
         exits = [one for one in client.leaks if one.error]
     else:
         return None
     return min(exits, key=lambda one: len(list(one.trail or ())), default=None)
+
+
+def _caller_ends(module: Module, life: Life) -> bool:
+    """Whether some caller of the function that maps, which is left the handle, unmaps it or calls what does."""
+    ending = {end.fn.name for end in life.ends} | _cleaning(module, life)
+    return any(caller.fn.name in ending for caller in module.engine.stores.callers(life.map.fn)[0])
 
 
 def _is_probe(fn: Function) -> bool:
@@ -303,7 +330,8 @@ def _kept_in(site: Site) -> Expr | None:
     for part in walk(expr) if expr is not None else ():
         if isinstance(part, Assign) and part.op == "=" and strip(part.parts[1]) == site.call:
             target = strip(part.parts[0])
-            return target if isinstance(target, Name | Member) else None
+            lent = isinstance(target, Unary) and target.op == "*" and isinstance(strip(target.parts[0]), Name)
+            return target if isinstance(target, Name | Member) or lent else None
     return None
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dmamigrate.findings import Kind
+from dmamigrate.findings import Kind, Origin
+from dmamigrate.lives.detect.guards import asked, deciding
 from dmamigrate.lives.module import Defect, Module
+from dmamigrate.lives.pair import Life, kept_in
 from dmamigrate.lives.sites import Site
-from dmamigrate.syntax.expr import Member, strip
+from dmamigrate.syntax.expr import Assign, Member, path_of, strip, walk
+from dmamigrate.syntax.functions import Function
 from dmamigrate.values.engine import Engine
+from dmamigrate.values.questions import Use
 
 RULES = ("unmap-wrong-handle", "unmap-orphan")
 _ADDRESSES = frozenset({Kind.PCI_BAR, Kind.P2P, Kind.MMIO, Kind.RAM, Kind.PFNMAP})
@@ -25,13 +29,88 @@ def find(module: Module) -> Iterator[Defect]:
     for life in module.pairs.lives:
         for site in life.mistaken:
             yield Defect("unmap-wrong-handle", site, {"what": "the address that was mapped"}, life)
+    yield from _kept_raw(module)
     for site, origin in module.pairs.orphans:
-        if origin.certain and origin.kinds[0] in _ADDRESSES:
+        if (coherent := _coherent(module, site)) and origin.certain:
+            yield Defect("unmap-wrong-handle", site, {"what": f"the address of {coherent}() memory"}, origin=origin)
+        elif origin.certain and origin.kinds[0] in _ADDRESSES:
             yield Defect("unmap-wrong-handle", site, {"what": f"a {origin.kinds[0]} address"}, origin=origin)
         elif _never_set(site, module.engine) or (
             not origin.outside and (site.api.family == "resource" or origin.gave_up is None)
         ):
             yield Defect("unmap-orphan", site, {}, origin=origin)
+
+
+def _coherent(module: Module, site: Site) -> str:
+    """The call that allocated what the handle stands for, if no mapping but only such calls made it; else ""."""
+    handle, engine = site.argument("addr"), module.engine
+    makers = engine.origins.makers(site.use(handle))[1] if handle is not None else frozenset()
+    names = {_called_at(engine, path, at) for path, at in makers}
+    return min(names) if names and names <= {*engine.api.named("coherent")} else ""
+
+
+def _called_at(engine: Engine, path: str, at: int) -> str:
+    unit = engine.tree.unit(path)
+    fn = unit.function_at(at) if unit is not None else None
+    return next((call.name for _, call in fn.calls if call.start == at), "") if fn is not None else ""
+
+
+def _kept_raw(module: Module) -> Iterator[Defect]:
+    """The unmaps of what is a handle on one arm and the plain address on the other, whichever of them ran."""
+    for life in module.pairs.lives:
+        raw = _other_arm(module, life)
+        for unmap in life.unmaps if raw is not None else ():
+            assert raw is not None, "told by the condition"
+            node, kind, origin = raw
+            if unmap.fn is not life.map.fn and not _tells_apart(module, life, node, unmap):
+                line = life.map.fn.source.line(life.map.fn.nodes[node].expr.start)  # type: ignore[union-attr]  # a store
+                what = f"a {kind} address where nothing was mapped, {life.map.fn.source.path}:{line}"
+                yield Defect("unmap-wrong-handle", unmap, {"what": what}, life, origin)
+
+
+def _other_arm(module: Module, life: Life) -> tuple[int, Kind, Origin] | None:
+    """Where the function that maps keeps, on another way, an address in the place of the handle."""
+    target, fn = kept_in(life.map), life.map.fn
+    if target is None or not isinstance(target, Member) or fn.macro:
+        return None
+    for index, node in enumerate(fn.nodes):
+        store = node.expr
+        if (
+            isinstance(store, Assign)
+            and store.op == "="
+            and path_of(strip(store.parts[0])) == path_of(target)
+            and index != life.map.node
+        ):
+            origin = module.engine.origins.of(Use(fn, index, store.parts[1]))
+            kinds = _ADDRESSES & {*origin.kinds}
+            if kinds and Kind.DMA_ADDR not in origin.kinds and _apart(fn, index, life.map.node):
+                return index, min(kinds), origin
+    return None
+
+
+def _apart(fn: Function, one: int, other: int) -> list[int]:
+    """The branches that lead to the one place this way, to the other place that way."""
+    first, second = deciding(fn, one), deciding(fn, other)
+    return [index for index in first.keys() & second.keys() if not first[index] & second[index]]
+
+
+def _tells_apart(module: Module, life: Life, raw: int, unmap: Site) -> bool:
+    """Whether the unmap, or who calls it, asks what told the two ways apart, or what only one of them sets."""
+    fn = life.map.fn
+    branches = _apart(fn, raw, life.map.node)
+    told = {name for branch in branches for name in asked(fn, fn.nodes[branch].expr)}
+    handle = kept_in(life.map)
+    for index, node in enumerate(fn.nodes):
+        if {*branches} & deciding(fn, index).keys():
+            stores = [part for part in (walk(node.expr) if node.expr is not None else ()) if isinstance(part, Assign)]
+            told |= {to.field for store in stores if isinstance(to := strip(store.parts[0]), Member)}
+    told -= {handle.field} if isinstance(handle, Member) else set()
+    users = [(unmap.fn, unmap.node)]
+    for _ in range(3):
+        if any(told & {*asked(one, one.nodes[at].expr)} for one, node in users for at in deciding(one, node)):
+            return True
+        users = [(c.fn, c.node) for one, _ in users for c in module.engine.stores.callers(one)[0]]
+    return False
 
 
 def _never_set(site: Site, engine: Engine) -> bool:

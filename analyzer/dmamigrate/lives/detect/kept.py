@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from dmamigrate.lives.detect.differ import other_device
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life, kept_in
 from dmamigrate.lives.sites import Site
@@ -24,7 +25,8 @@ def find(module: Module) -> Iterator[Defect]:
     """The maps that nobody checks, those that nobody unmaps, and the syncs of device memory."""
     for life in module.pairs.lives:
         # where its unmaps are known, the way of the address is understood
-        if not life.checks and life.unmaps and life.map.api.family != "iova":
+        checks = [one for one in life.checks if not other_device(module, life.map, one)]
+        if not checks and life.unmaps and life.map.api.family != "iova":
             yield Defect("mapping-not-checked", life.map, {}, life)
     yield from _leaked(module)
     yield from _synced(module)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dmamigrate.findings import Skipped
-from dmamigrate.lives.detect import differ, exits, handles, kept, maptype, p2p, page_calls, twice
+from dmamigrate.lives.detect import differ, exits, handles, kept, maptype, p2p, page_calls, ranges, tables, twice
 from dmamigrate.lives.module import Defect, Module
 
 Find = Callable[[Module], Iterator[Defect | Skipped]]
@@ -16,7 +16,9 @@ DETECTORS: tuple[tuple[tuple[str, ...], Find], ...] = (
     (kept.RULES, kept.find),
     (differ.RULES, differ.find),
     (exits.RULES, exits.find),
+    (ranges.RULES, ranges.find),
     (twice.RULES, twice.find),
+    (tables.RULES, tables.find),
     (p2p.RULES, p2p.find),
     (page_calls.RULES, page_calls.find),
 )
@@ -25,4 +27,5 @@ DETECTORS: tuple[tuple[tuple[str, ...], Find], ...] = (
 WORDS: dict[tuple[str, ...], set[str]] = {
     p2p.RULES: set(maptype.WORDS),
     page_calls.RULES: set(page_calls.WORDS),
+    tables.RULES: set(tables.WORDS),
 }

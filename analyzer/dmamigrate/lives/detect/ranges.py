@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOVA ranges that an error path keeps: dma_iova_try_alloc() without dma_iova_free() or dma_iova_destroy()."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dmamigrate.findings import Skipped
+from dmamigrate.lives.detect.exits import is_error, steps_of
+from dmamigrate.lives.detect.maptype import MapTypes
+from dmamigrate.lives.module import Defect, Module
+from dmamigrate.lives.sites import Site, in_file
+from dmamigrate.paths.explore import Explorer
+from dmamigrate.paths.places import Frame
+from dmamigrate.paths.state import State, Trail
+from dmamigrate.paths.values import Value, constant
+from dmamigrate.syntax.expr import Call
+from dmamigrate.values.engine import Engine
+
+RULES = ("mapping-leaked",)
+_HELD, _GIVEN_BACK = constant("allocated"), constant("given back")
+_KEY = "@range"
+
+
+class _Range(MapTypes):
+    """Follows the range that one call allocates."""
+
+    def __init__(self, engine: Engine, site: Site, place: str) -> None:
+        super().__init__(engine)
+        self._site, self._place = site, place
+        self._ends = {name: engine.api.calls[name] for name in (*engine.api.named("free"), *engine.api.named("unmap"))}
+        self.splits = MapTypes.splits | {site.call.name}
+        names = b"|".join(re.escape(name.encode()) for name in self._ends)
+        self.words = re.compile(rb"\b(?:" + names + rb")\s*\(")
+        self.watched = place
+        self.kept: list[Trail | None] = []
+        self.given_back_on_error = False
+
+    def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
+        if call.start == self._site.call.start and frame.fn is self._site.fn:
+            if not truth:
+                return state.forget(lambda key, _: key == _KEY)
+            held = state.refine(_KEY, _HELD)
+            return State(held.env, Trail(frame.fn, call, "allocated here", None))
+        return super().assumed(frame, call, truth, state)
+
+    def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
+        del node, values
+        if state.get(_KEY) != _HELD:
+            return state
+        api = self._ends.get(call.name)
+        if api is not None and api.family == self._site.api.family and "offset" not in api.roles:
+            position = api.position("state")
+            mine = position < len(call.args) and frame.place(call.args[position]) == self._place
+            return state.refine(_KEY, _GIVEN_BACK) if mine else state
+        if call.name not in self._engine.api.calls and any(self._is_mine(frame.place(one)) for one in call.args):
+            return state.refine(_KEY, _GIVEN_BACK)  # whoever is handed the range may give it back
+        return state
+
+    def _is_mine(self, place: str | None) -> bool:
+        return place is not None and self._place.lstrip("&").startswith(place.lstrip("&*"))
+
+    def left(self, frame: Frame, state: State, value: Value) -> None:
+        if is_error(frame, value):
+            if state.get(_KEY) == _HELD:
+                self.kept.append(state.trail)
+            self.given_back_on_error |= state.get(_KEY) == _GIVEN_BACK
+
+
+def find(module: Module) -> Iterator[Defect | Skipped]:
+    """The ranges that some error path gives back and another one does not."""
+    engine = module.engine
+    for path in module.files:
+        unit = engine.tree.unit(path)
+        for site in in_file(unit, engine.api, engine.api.named("alloc"))[0] if unit is not None else ():
+            state = site.argument("state")
+            place = Frame(site.fn).place(state) if state is not None else None
+            if place is None or "[" in place or site.fn.macro:
+                continue
+            client = _Range(engine, site, place)
+            explorer = Explorer(engine, client)
+            explorer.explore(site.fn)
+            if not explorer.complete:
+                reason = f"the paths behind {site.call.name}() are too many to look for leaks on all; raise --effort"
+                yield Skipped(site.where, reason)
+            elif client.kept and client.given_back_on_error:
+                trail = min(client.kept, key=lambda one: len(list(one or ())))
+                facts = {"what": "an exit after this allocation keeps its IOVA range"}
+                yield Defect("mapping-leaked", site, facts, trail=steps_of(trail, None))
