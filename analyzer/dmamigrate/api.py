@@ -72,12 +72,20 @@ class _Device(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     evidence: _Evidence
 
 
+class _Sink(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    call: _Names
+    arguments: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)]
+    evidence: _Evidence
+    typed: bool = False
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     family: tuple[_Family, ...] = ()
     call: tuple[_Call, ...] = ()
     attribute: tuple[_Attribute, ...] = ()
     direction: tuple[_Direction, ...] = ()
     device: tuple[_Device, ...] = ()
+    sink: tuple[_Sink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +108,21 @@ class ApiCall:
         return self.roles.index(role) if role in self.roles else -1
 
 
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """The arguments (from 0) of a call that give a device an address; `typed` ones take nothing but DMA addresses."""
+
+    arguments: tuple[int, ...]
+    typed: bool
+
+
 @dataclass(frozen=True)
 class Api:
     """All tables together.
 
     `attributes` are all that the kernel knows, `kept` those on which a map and its unmap have to agree; `directions` are
     those that a mapping can have, `no_directions` the names that are none. `devices` says whose a struct device is by the
-    member that holds it.
+    member that holds it; `sinks` are the calls that give a device an address.
     """
 
     calls: dict[str, ApiCall]
@@ -117,6 +133,7 @@ class Api:
     directions: frozenset[str]
     no_directions: frozenset[str]
     devices: dict[str, str]
+    sinks: dict[str, Sink]
 
     def fits(self, mapped: ApiCall, unmapped: ApiCall) -> bool:
         """Whether an unmap is of a family that ends this map."""
@@ -138,12 +155,14 @@ def load(files: Iterable[Path]) -> Api:
     attributes: dict[str, bool] = {}
     directions: dict[str, bool] = {}
     devices: dict[str, str] = {}
+    sinks: dict[str, Sink] = {}
     held = [(file, _read(file)) for file in files]
     for _, table in held:
         families |= {family.name: family for family in table.family}
         attributes |= {name: entry.unmap for entry in table.attribute for name in entry.name}
         directions |= {name: entry.invalid for entry in table.direction for name in entry.name}
         devices |= {member: entry.of for entry in table.device for member in entry.member}
+        sinks |= {name: Sink(entry.arguments, entry.typed) for entry in table.sink for name in entry.call}
     for file, table in held:
         for entry in table.call:
             _checked(file, entry, families, attributes)
@@ -161,6 +180,7 @@ def load(files: Iterable[Path]) -> Api:
         frozenset(name for name, invalid in directions.items() if not invalid),
         frozenset(name for name, invalid in directions.items() if invalid),
         devices,
+        sinks,
     )
 
 

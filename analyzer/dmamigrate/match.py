@@ -101,8 +101,8 @@ def _finding(
 
 
 def stored(rule: Rule, found: Stored) -> Finding:
-    """A value stored where a DMA address belongs."""
-    fn, value = found.fn, found.store.parts[1]
+    """A value that a device is given as a DMA address."""
+    fn, value = found.fn, found.value
     text = fn.source.text(value.start, value.end)
     return Finding(
         rule.id,
@@ -110,8 +110,8 @@ def stored(rule: Rule, found: Stored) -> Finding:
         rule.category,
         span(fn.source, value.start, value.end),
         fn.name,
-        "sg_dma_address",
-        rule.message.format(value=text),
-        fingerprint(rule.id, fn, "sg_dma_address", text),
+        found.sink,
+        rule.message.format(value=text, sink=found.sink),
+        fingerprint(rule.id, fn, found.sink, text),
         found.origin,
     )

@@ -101,7 +101,7 @@ def default_target(root: Path, version: str | None) -> str:
     return version if has_phys and version else "6.18"
 
 
-def words(rules: Iterable[Rule], api: Api, pages: bool = False) -> tuple[str, ...]:
+def wanted(rules: Iterable[Rule], api: Api, pages: bool = False) -> prefilter.Wanted:
     """The identifiers without which no rule can find anything in a file."""
     ours = None if pages else True
     lives = {*api.named("map", ours), *api.named("unmap", ours)}
@@ -110,9 +110,11 @@ def words(rules: Iterable[Rule], api: Api, pages: bool = False) -> tuple[str, ..
     for found, _ in DETECTORS:
         if asked & {*found}:
             result |= WORDS.get(found, lives)
-    if asked & {*stored.RULES}:
-        result |= {*stored.WORDS}
-    return tuple(sorted(result | (lives if pages else set())))
+    given = asked & {*stored.RULES}
+    result |= {*stored.WORDS, *(name for name, sink in api.sinks.items() if sink.typed)} if given else set()
+    result |= {*lives, *api.named("map_sg"), *api.named("unmap_sg")} if pages else set()
+    sinks = tuple(name for name, sink in api.sinks.items() if not sink.typed)
+    return prefilter.Wanted(tuple(sorted(result)), *((stored.SOURCES, sinks) if given else ()))
 
 
 def scan(options: Options, progress: Progress | None = None) -> Report:
@@ -122,7 +124,7 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     version = tree_version(root)
     target = options.target or default_target(root, version)
     files, left_out = _files(options, root)
-    needed = words(options.rules, options.knowledge.api, options.pages)
+    needed = wanted(options.rules, options.knowledge.api, options.pages)
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
     found, unreadable = prefilter.holding(on_disk, needed, options.jobs)
     relative = list(dict.fromkeys(relative_to(path, root) for path in found))
@@ -168,10 +170,10 @@ def _files(options: Options, root: Path) -> tuple[list[str], list[prefilter.Unre
     return files, left_out
 
 
-def holding(overlay: Mapping[str, bytes], names: Iterable[str]) -> list[str]:
-    """The files of an overlay that hold one of `names` as an identifier."""
-    whole = re.compile(rb"\b(?:" + b"|".join(re.escape(name.encode()) for name in sorted(names)) + rb")\b")
-    return [path for path, data in sorted(overlay.items()) if whole.search(data)]
+def holding(overlay: Mapping[str, bytes], needed: prefilter.Wanted) -> list[str]:
+    """The files of an overlay that hold what is wanted."""
+    told = needed.told()
+    return [path for path, data in sorted(overlay.items()) if told(data)]
 
 
 def ordered_findings(findings: Iterable[Finding], paths: Iterable[str], level: Level) -> tuple[Finding, ...]:

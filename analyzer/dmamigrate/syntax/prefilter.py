@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,20 +122,21 @@ class Words:
 
     def __init__(self, words: Iterable[str]) -> None:
         chosen = sorted(set(words))
-        self._common = common(chosen)
-        self._stems = stems(chosen)
+        self._pieces = (common(chosen), stems(chosen))
         self._whole = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in chosen) + rb")\b")
 
     def in_(self, data: bytes) -> bool:
         """Whether `data` holds one of the words as a whole identifier."""
-        return (
-            any(piece in data for piece in self._common)
-            and any(stem in data for stem in self._stems)
-            and self._whole.search(data) is not None
-        )
+        for pieces in self._pieces:
+            for piece in pieces:
+                if piece in data:
+                    break
+            else:
+                return False
+        return self._whole.search(data) is not None
 
 
-def common(words: Iterable[str], length: int = 4) -> tuple[bytes, ...]:
+def common(words: Iterable[str], length: int = 3) -> tuple[bytes, ...]:
     """A few pieces of `length` characters such that each word holds one, or is one; those that most words hold first."""
     left = set(words)
     chosen: list[str] = []
@@ -150,14 +151,28 @@ def common(words: Iterable[str], length: int = 4) -> tuple[bytes, ...]:
 
 
 @dataclass(frozen=True)
-class _Search:
-    """Looks for `words` in files; a process of its own may do so."""
+class Wanted:
+    """What makes a file worth opening: one of `words` or, if it names one of `sources` too, one of `sinks`."""
 
     words: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    sinks: tuple[str, ...] = ()
+
+    def told(self) -> Callable[[bytes], bool]:
+        """What tells it of the bytes of a file."""
+        words, sources, sinks = Words(self.words), Words(self.sources), Words(self.sinks)
+        return lambda data: words.in_(data) or (sources.in_(data) and sinks.in_(data))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Looks for what is wanted in files; a process of its own may do so."""
+
+    wanted: Wanted
 
     def __call__(self, files: list[str]) -> list[_Holds | Unread]:
         """The files that hold a word, and those that could not be read."""
-        words = Words(self.words)
+        wanted = self.wanted.told()
         found: list[_Holds | Unread] = []
         for path in files:
             try:
@@ -165,7 +180,7 @@ class _Search:
             except OSError as error:
                 found.append(Unread(path, error.strerror or str(error)))
                 continue
-            holds = words.in_(data)
+            holds = wanted(data)
             if b"\0" in (data if holds else data[:4096]):
                 found.append(Unread(path, "holds NUL bytes, so it is not C source", missed=holds))
             elif holds and len(data) > _LARGEST:
@@ -180,9 +195,9 @@ class _Search:
         return [Unread(path, "the process that read it died") for path in files]
 
 
-def holding(files: list[str], words: Iterable[str], jobs: int) -> tuple[list[str], list[Unread]]:
-    """The files that hold one of `words` as an identifier, and those that cannot be read; in order."""
-    search = _Search(tuple(sorted(set(words))))
+def holding(files: list[str], wanted: Wanted, jobs: int) -> tuple[list[str], list[Unread]]:
+    """The files that hold what is wanted, and those that cannot be read; in order."""
+    search = _Search(wanted)
     chunks = [files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK)]
     found = [one for result in processes.each(search, chunks, jobs, search.lost) for one in result]
     return [one.path for one in found if isinstance(one, _Holds)], [one for one in found if isinstance(one, Unread)]

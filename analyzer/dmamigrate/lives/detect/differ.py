@@ -9,6 +9,8 @@ from dmamigrate.lives.given import Attributes, Known, of_all
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
+from dmamigrate.syntax.expr import Expr, path_of, strip
+from dmamigrate.syntax.functions import Function
 from dmamigrate.values.constants import Word
 
 RULES = (
@@ -49,10 +51,19 @@ def find(module: Module) -> Iterator[Defect]:
 def other_device(module: Module, mapped: Site, other: Site) -> str:
     """Whose device the other call is for, if that is known and surely not the one that the map is for; else ""."""
     one, two = mapped.argument("dev"), other.argument("dev")
-    if one is None or two is None:
+    if one is None or two is None or _same_place(mapped.fn, one, other.fn, two):
         return ""
     owners, others = module.engine.devices.of(mapped.use(one)), module.engine.devices.of(other.use(two))
     return " or ".join(sorted(others)) if owners and others and not owners & others else ""
+
+
+def _same_place(fn: Function, one: Expr, other_fn: Function, other: Expr) -> bool:
+    """Whether two devices are written alike: one place of one function, or the same members of whatever object."""
+    path, other_path = path_of(strip(one)), path_of(strip(other))
+    if path is None or other_path is None:
+        return False
+    members, others = path.partition("->")[2], other_path.partition("->")[2]
+    return path == other_path if fn is other_fn else bool(members) and members == others
 
 
 def _devices(module: Module) -> Iterator[Defect]:

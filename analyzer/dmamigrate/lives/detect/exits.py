@@ -20,6 +20,7 @@ from dmamigrate.paths.values import NONZERO, ZERO, Flags, Value, constant
 from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, Unary, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.values.engine import Engine
+from dmamigrate.values.probed import is_probe
 
 RULES = ("mapping-leaked", "unmap-wrong-handle")
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
@@ -180,7 +181,7 @@ def _along(module: Module, life: Life) -> Iterator[Defect | Skipped]:
         return
     if _IF.search(fn.source.blanked, fn.start, fn.end):
         return  # which arms of two #if go together is not known
-    client = _Along(module.engine, _Walk(life, place, _cleaning(module, life), _is_probe(fn)))
+    client = _Along(module.engine, _Walk(life, place, _cleaning(module, life), is_probe(fn)))
     explorer = Explorer(module.engine, client)
     explorer.explore(fn)
     if not explorer.complete:
@@ -252,7 +253,7 @@ def _chains(module: Module, fn: Function, levels: int = 3) -> Iterator[tuple[Fun
     above = next(iter(callers.values()))
     if above is fn or above.macro:
         return
-    if _is_probe(above):
+    if is_probe(above):
         yield (above,)
     else:
         yield from ((*chain, above) for chain in _chains(module, above, levels - 1))
@@ -286,11 +287,6 @@ def _caller_ends(module: Module, life: Life) -> bool:
     """Whether some caller of the function that maps, which is left the handle, unmaps it or calls what does."""
     ending = {end.fn.name for end in life.ends} | _cleaning(module, life)
     return any(caller.fn.name in ending for caller in module.engine.stores.callers(life.map.fn)[0])
-
-
-def _is_probe(fn: Function) -> bool:
-    """Whether this is a driver's probe(): if it fails, drivers/base/dd.c calls no remove()."""
-    return re.search(rb"\.probe\w*\s*=\s*" + re.escape(fn.name.encode()) + rb"\b", fn.source.blanked) is not None
 
 
 def _cleaning(module: Module, life: Life) -> frozenset[str]:

@@ -37,16 +37,17 @@ def _leading(fn: Function, node: int) -> set[int]:
 
 
 def asked(fn: Function, expr: Expr | None) -> Iterator[str]:
-    """The names of the members and of the calls in a condition, and in what its locals are set to."""
+    """The names of the members, globals and calls in a condition, and in what its locals are set to."""
     for part in walk(expr) if expr is not None else ():
         if isinstance(part, Member):
             yield part.field
         elif isinstance(part, Call) and part.name:
             yield part.name
         elif isinstance(part, Name):
-            yield part.text
             if part.variable >= 0:
                 yield from (name for value in _set_to(fn, part.variable) for name in _named(value))
+            else:
+                yield part.text
 
 
 def _set_to(fn: Function, variable: int) -> Iterator[Expr]:

@@ -1,64 +1,199 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Addresses of device memory that are stored where a DMA address belongs."""
+"""Addresses of device memory that reach a device as they are, where a DMA address belongs.
+
+The sinks are those of rules/api: members and calls that take a DMA address, and what writes a number into a descriptor
+or a register. A driver may well tell the device that it is bound to where that device's own memory lies: of the latter
+only those are looked at that name what another device's BAR was put into.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dmamigrate.findings import Kind, Origin
 from dmamigrate.lives.module import Module
-from dmamigrate.syntax.expr import Assign, Call, Member, strip, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, Member, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.probed import Probed
 from dmamigrate.values.questions import Use
 
-RULES = ("bar-as-dma-addr",)
+RULES = ("bar-as-dma-addr", "mmio-as-dma-addr")
 WORDS = ("sg_dma_address", "dma_address")
+_RULE = {Kind.PCI_BAR: "bar-as-dma-addr", Kind.MMIO: "mmio-as-dma-addr"}
+# include/linux/pci.h: what gives the physical address of a BAR
+SOURCES = ("pci_resource_start", "pci_resource_n")
+_HELD = re.compile(rb"\bstruct\s+pci_dev\s*\*\s*(\w+)\s*;")
 _STORE = re.compile(rb"dma_address(?:\s*\([^;{}]*\))?\s*=(?!=)")
+# drivers/pci/search.c, drivers/pci/pci.c: what gives a device that is not the driver's own
+_LOOKED_UP = ("pci_get_", "pci_find_", "pcie_find_", "pci_upstream_bridge(", "pci_physfn(")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A value that is stored where a DMA address belongs, and where it comes from."""
+    """A value that a device is given as a DMA address, by what (`sink`), and where it comes from."""
 
     rule: str
     fn: Function
-    store: Assign
+    value: Expr
+    sink: str
     origin: Origin
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    fn: Function
+    node: int
+    value: Expr
+    sink: str
+    # whether the sink takes nothing but DMA addresses
+    typed: bool
+
+
 def find(module: Module) -> Iterator[Stored]:
-    """The stores of one module to the DMA address of a scatterlist entry that are no DMA addresses."""
-    tree = module.engine.tree
+    """What the files of one module give out as a DMA address and is none."""
+    tree, knowledge = module.engine.tree, module.engine.values.tables.knowledge
     folder = tree.module(module.files[0])
-    bars = module.engine.values.tables.knowledge.words_for(Kind.PCI_BAR)
-    if tree.is_driver_folder(folder) and not tree.mentions(bars, folder):
+    words = {*knowledge.words_for(Kind.PCI_BAR), *knowledge.words_for(Kind.MMIO)}
+    if tree.is_driver_folder(folder) and not tree.mentions(words, folder):
         return
-    for path in module.files:
-        unit = tree.unit(path)
-        for fn, node, store in _stores(module, unit) if unit is not None else ():
-            origin = module.engine.origins.of(Use(fn, node, store.parts[1]))
-            # where some path gives a DMA address, the others may be another device's
-            if Kind.DMA_ADDR not in origin.kinds:
-                yield Stored("bar-as-dma-addr", fn, store, origin)
-
-
-def _stores(module: Module, unit: Unit) -> Iterator[tuple[Function, int, Assign]]:
-    if _STORE.search(unit.source.data) is None:
-        return
-    seen: set[int] = set()
-    for found in _STORE.finditer(unit.source.blanked):
-        item = unit.item_at(found.start())
-        if item is None or item.kind != "function" or item.head in seen:
+    seen: set[tuple[str, int]] = set()
+    for one in (*_to_members(module), *_to_calls(module), *_to_descriptors(module)):
+        if (one.fn.source.path, one.value.start) in seen:
             continue
-        seen.add(item.head)
-        fn = unit.function(item)
+        seen.add((one.fn.source.path, one.value.start))
+        origin = module.engine.origins.of(Use(one.fn, one.node, one.value))
+        # where some path gives a DMA address, the others may be another device's
+        if Kind.DMA_ADDR in origin.kinds:
+            continue
+        rule = _RULE.get(origin.kinds[0]) if origin.certain else None
+        if rule is not None and (one.typed or rule == "bar-as-dma-addr"):
+            yield Stored(rule, one.fn, one.value, one.sink, origin)
+
+
+def _to_members(module: Module) -> Iterator[_Candidate]:
+    """The stores to the DMA address of a scatterlist entry."""
+    for path in module.files:
+        unit = module.engine.tree.unit(path)
+        if unit is None or _STORE.search(unit.source.data) is None:
+            continue
+        for fn in _holding(unit, _STORE):
+            for index, node in enumerate(fn.nodes):
+                for expr in walk(node.expr) if node.expr is not None else ():
+                    if isinstance(expr, Assign) and expr.op == "=" and _is_dma_address(module, expr, fn, unit):
+                        yield _Candidate(fn, index, expr.parts[1], "sg_dma_address", True)
+
+
+def _to_calls(module: Module) -> Iterator[_Candidate]:
+    """The arguments of calls that take DMA addresses."""
+    typed = {name: sink.arguments for name, sink in module.engine.api.sinks.items() if sink.typed}
+    pattern = _calls_of(typed)
+    for path in module.files:
+        unit = module.engine.tree.unit(path)
+        for fn in _holding(unit, pattern) if unit is not None else ():
+            for index, call in fn.calls:
+                for position in typed.get(call.name, ()):
+                    if position < len(call.args):
+                        yield _Candidate(fn, index, call.args[position], call.name, True)
+
+
+def _to_descriptors(module: Module) -> Iterator[_Candidate]:
+    """The arguments of calls that make a number one for a device, where they name what another device's BAR was put into."""
+    plain = {name: sink.arguments for name, sink in module.engine.api.sinks.items() if not sink.typed}
+    for path in _with_others(module):
+        unit = module.engine.tree.unit(path)
+        names = _kept(module, unit) if unit is not None else set()
+        if unit is None or not names:
+            continue
+        words = re.compile(rb"\b(?:" + b"|".join(re.escape(name) for name in sorted(names)) + rb")\b")
+        for fn in _holding(unit, words):
+            for index, call in fn.calls:
+                for position in plain.get(call.name, ()):
+                    if position < len(call.args) and words.search(_text(fn, call.args[position])):
+                        yield _Candidate(fn, index, call.args[position], call.name, False)
+
+
+def _with_others(module: Module) -> list[str]:
+    """The files that ask for a BAR, if the driver knows of more than one PCI function."""
+    tree = module.engine.tree
+    units = {path: unit.source.data for path in module.files if (unit := tree.unit(path)) is not None}
+    asking = [path for path, data in units.items() if any(word.encode() in data for word in SOURCES)]
+    folder = tree.module(module.files[0])
+    near = (
+        [path for path in tree.search("pci_dev", folder) if path.endswith(".h")]
+        if tree.is_driver_folder(folder)
+        else []
+    )
+    texts = [*(units[path] for path in asking), *(tree.contents(path) for path in near)] if asking else []
+    held = {name for text in texts for name in _HELD.findall(text)}
+    looked_up = any(word.rstrip("(").encode() in units[path] for path in asking for word in _LOOKED_UP)
+    return asking if len(held) > 1 or looked_up else []
+
+
+def _calls_of(sinks: Iterable[str]) -> re.Pattern[bytes]:
+    return re.compile(rb"\b(?:" + b"|".join(re.escape(name.encode()) for name in sorted(sinks)) + rb")\s*\(")
+
+
+def _kept(module: Module, unit: Unit) -> set[bytes]:
+    """The names of what another device's BAR is put into in one file, and of what that is put into."""
+    calls = _calls_of(SOURCES)
+    if calls.search(unit.source.data) is None:
+        return set()
+    found: set[bytes] = set()
+    for fn in _holding(unit, calls):
         for index, node in enumerate(fn.nodes):
-            for expr in walk(node.expr) if node.expr is not None else ():
-                if isinstance(expr, Assign) and expr.op == "=" and _is_dma_address(module, expr, fn, unit):
-                    yield fn, index, expr
+            for store in walk(node.expr) if node.expr is not None else ():
+                held = (
+                    [part for part in walk(store.parts[1]) if isinstance(part, Call)]
+                    if isinstance(store, Assign)
+                    else []
+                )
+                if any(one.name in SOURCES and _is_anothers(module, fn, index, one) for one in held):
+                    found |= _last_word(fn, store.parts[0])
+    if not found:
+        return found
+    words = b"|".join(re.escape(word) for word in sorted(found))
+    stored = re.compile(rb"\b(\w+)\s*(?:\[[^\]]*\]\s*)*=(?!=)[^;{}]*?\b(?:" + words + rb")\b")
+    return found | {match.group(1) for match in stored.finditer(unit.source.blanked)}
+
+
+def _last_word(fn: Function, place: Expr) -> set[bytes]:
+    return {*re.findall(rb"\w+", _text(fn, place))[-1:]}
+
+
+def _is_anothers(module: Module, fn: Function, node: int, call: Call) -> bool:
+    """Whether the struct pci_dev of a call is surely not the one that the driver is bound to.
+
+    It was looked up, or is one of several that one struct of the driver's holds and no way leads to it from probe().
+    """
+    if not call.args:
+        return False
+    device = strip(call.args[0])
+    engine, unit = module.engine, module.engine.flow.unit(fn)
+    use = Use(fn, node, device)
+    if isinstance(device, Member):
+        owner = engine.types.member(device, fn, unit)
+        fields = engine.tree.struct(owner[0], unit) if owner is not None else None
+        several = (
+            sum(kind.base == "struct pci_dev" and kind.pointers == 1 for kind in fields[0].values()) if fields else 0
+        )
+        return several > 1 and not Probed(engine.values).is_own(use)
+    return engine.terms.of(use).startswith(_LOOKED_UP)
+
+
+def _text(fn: Function, expr: Expr) -> bytes:
+    return fn.source.blanked[max(expr.start, 0) : max(expr.end, 0)]
+
+
+def _holding(unit: Unit, pattern: re.Pattern[bytes]) -> Iterator[Function]:
+    seen: set[int] = set()
+    for found in pattern.finditer(unit.source.blanked):
+        item = unit.item_at(found.start())
+        if item is not None and item.kind == "function" and item.head not in seen:
+            seen.add(item.head)
+            yield unit.function(item)
 
 
 def _is_dma_address(module: Module, store: Assign, fn: Function, unit: Unit) -> bool:

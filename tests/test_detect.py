@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is wrong with the life of a mapping, each with a right twin that differs in what makes it right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dmamigrate.findings import Report
+
+HEAD = """
+#include <linux/dma-buf.h>
+#include <linux/dma-mapping.h>
+#include <linux/pci-p2pdma.h>
+#include <linux/platform_device.h>
+
+struct sg_fx { struct sg_table table; struct scatterlist *sgl; int given; int count; unsigned long attrs; };
+struct fx {
+	struct device *dev; struct pci_dev *pdev; struct pci_dev *peer; struct dma_pool *pool; struct list_head link;
+	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg; struct fx *next; void *ring; __le64 *slot;
+	struct dma_iova_state range; DEFINE_DMA_UNMAP_ADDR(kept); void (*ready)(struct fx *f);
+};
+"""
+MAP = "dma_map_phys(f->dev, pci_resource_start(f->peer, 0), 64, DMA_TO_DEVICE, DMA_ATTR_MMIO)"
+UNMAP = "dma_unmap_phys(f->dev, %s, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO);"
+CHECK = "if (dma_mapping_error(f->dev, %s)) return -EIO;"
+
+# a rule, the code with @ in the place of what is wrong or right, the wrong and the right of it
+CASES = [
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} f->other = {MAP};\n"
+        "if (dma_mapping_error(f->dev, f->other)) goto @;\nreturn 0;\n"
+        f"both: {UNMAP % 'f->other'}\none: {UNMAP % 'f->at'}\nreturn -EIO; }}",
+        "both",
+        "one",
+        id="the unwind of a map that failed",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ int err; f->at = {MAP}; err = dma_mapping_error(f->dev, f->at);\n"
+        f"if (err) goto out;\nf->ready(f);\nout: @ {UNMAP % 'f->at'}\nreturn err; }}",
+        "",
+        "if (!err)",
+        id="one way out for what failed and what did not",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        "int a(struct fx *f) { phys_addr_t raw = pci_resource_start(f->peer, 0);\n"
+        "if (device_iommu_mapped(f->dev)) { f->mapped = true; f->at = dma_map_phys(f->dev, raw, 64, DMA_TO_DEVICE, "
+        "DMA_ATTR_MMIO); " + CHECK % "f->at" + " } else { f->at = raw; }\nreturn 0; }\n"
+        f"void b(struct fx *f) {{ @ {UNMAP % 'f->at'} }}",
+        "if (f->len)",
+        "if (f->mapped)",
+        id="the plain address of the other arm, told by a flag",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        "int a(struct fx *f) { f->ring = dma_pool_alloc(f->pool, GFP_KERNEL, &f->other);\n"
+        f"f->at = {MAP}; {CHECK % 'f->at'} return 0; }}\n"
+        f"void b(struct fx *f) {{ while (f) {{ struct fx *next = f->next; {UNMAP % 'f->@'} f = next; }} }}",
+        "other",
+        "at",
+        id="memory of a pool, in a list",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, dma_addr_t *out) {{ *out = {MAP}; {CHECK % '*out'}\n"
+        f"if (f->len) {{ f->at = *out; return 0; }}\n@ return -ENOSPC; }}\nvoid b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "",
+        UNMAP % "*out",
+        id="behind an out-pointer, on an exit that fails",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        "int a(struct fx *f, phys_addr_t p) { int err;\n"
+        "if (!dma_iova_try_alloc(f->dev, &f->range, p, 64)) return -EINVAL;\n"
+        "err = dma_iova_link(f->dev, &f->range, p, 0, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO); if (err) { @ return err; }\n"
+        "err = dma_iova_sync(f->dev, &f->range, 0, 64);\n"
+        "if (err) { dma_iova_destroy(f->dev, &f->range, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO); return err; }\nreturn 0; }",
+        "",
+        "dma_iova_free(f->dev, &f->range);",
+        id="an IOVA range in which nothing was linked",
+    ),
+    pytest.param(
+        "mapping-not-checked",
+        f"void a(struct fx *f) {{ dma_addr_t at = {MAP}; @ dma_unmap_addr_set(f, kept, at); }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'dma_unmap_addr(f, kept)'} }}",
+        "",
+        "if (dma_mapping_error(f->dev, at)) return;",
+        id="kept by dma_unmap_addr_set()",
+    ),
+    pytest.param(
+        "mapping-not-checked",
+        "int a(struct fx *f, struct dma_buf_attachment *at) {\n"
+        "f->at = dma_map_phys(at->dev, pci_resource_start(f->pdev, 0), 64, DMA_TO_DEVICE, DMA_ATTR_MMIO);\n"
+        "return dma_mapping_error(@, f->at); }\nvoid b(struct fx *f, struct dma_buf_attachment *at)\n"
+        "{ dma_unmap_phys(at->dev, f->at, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO); }",
+        "&f->pdev->dev",
+        "at->dev",
+        id="checked for the exporter, mapped for the importer",
+    ),
+    pytest.param(
+        "unmap-device-mismatch",
+        "int a(struct platform_device *pdev, struct fx *f, struct dma_chan *chan) { f->dev = &pdev->dev;\n"
+        "f->at = dma_map_phys(chan->device->dev, pci_resource_start(f->pdev, 0), 64, DMA_TO_DEVICE, DMA_ATTR_MMIO);\n"
+        "return dma_mapping_error(chan->device->dev, f->at); }\nvoid b(struct fx *f, struct dma_chan *chan)\n"
+        "{ dma_unmap_phys(@, f->at, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO); }",
+        "f->dev",
+        "chan->device->dev",
+        id="mapped for the controller of a channel",
+    ),
+    pytest.param(
+        "unmap-nents-mismatch",
+        "int a(struct fx *f) { int n = dma_map_sg(f->dev, f->sg.sgl, f->sg.given, DMA_TO_DEVICE);\n"
+        "f->sg.count = n; return n ? 0 : -EIO; }\n"
+        "void b(struct fx *f) { dma_unmap_sg(f->dev, f->sg.sgl, f->sg.@, DMA_TO_DEVICE); }",
+        "count",
+        "given",
+        id="the entries that a map returned, through a local",
+    ),
+    pytest.param(
+        "unmap-attrs-mismatch",
+        "int a(struct fx *f, bool k) { f->sg.attrs = k ? DMA_ATTR_PRIVILEGED : 0;\n"
+        "return dma_map_sgtable(f->dev, &f->sg.table, DMA_TO_DEVICE, f->sg.attrs); }\n"
+        "void b(struct fx *f) { dma_unmap_sgtable(f->dev, &f->sg.table, DMA_TO_DEVICE, @); }",
+        "0",
+        "f->sg.attrs",
+        id="the attributes of a table",
+    ),
+    pytest.param(
+        "sync-dir-mismatch",
+        "int a(struct fx *f, phys_addr_t p) { f->at = dma_map_phys(f->dev, p, 64, DMA_FROM_DEVICE, 0);\n"
+        "return dma_mapping_error(f->dev, f->at); }\n"
+        "void s(struct fx *f) { dma_sync_single_for_cpu(f->dev, f->at, 64, @); }\n"
+        "void b(struct fx *f) { dma_unmap_phys(f->dev, f->at, 64, DMA_FROM_DEVICE, 0); }",
+        "DMA_TO_DEVICE",
+        "DMA_FROM_DEVICE",
+        id="synced the other way",
+    ),
+    pytest.param(
+        "sync-dir-mismatch",
+        "int a(struct fx *f, phys_addr_t p) { f->at = dma_map_phys(f->dev, p, 64, @, 0);\n"
+        "return dma_mapping_error(f->dev, f->at); }\n"
+        "void s(struct fx *f) { dma_sync_single_for_cpu(f->dev, f->at, 64, DMA_FROM_DEVICE); }\n"
+        "void b(struct fx *f) { dma_unmap_phys(f->dev, f->at, 64, @, 0); }",
+        "DMA_TO_DEVICE",
+        "DMA_BIDIRECTIONAL",
+        id="what is mapped both ways may be synced either way",
+    ),
+    pytest.param(
+        "bar-as-dma-addr",
+        "void a(struct fx *f, u32 off) { u64 win = pci_resource_start(f->peer, 2);\n"
+        f"{CHECK.replace('return -EIO', 'return') % 'f->at'} *f->slot = cpu_to_le64(@); }}",
+        "win + off",
+        "f->len + off",
+        id="another function's BAR in a descriptor",
+    ),
+    pytest.param(
+        "bar-as-dma-addr",
+        "int fx_probe(struct pci_dev *pdev, const struct pci_device_id *id) { struct fx *f = pci_get_drvdata(pdev);\n"
+        "f->pdev = pdev; return 0; }\nstruct pci_driver d = { .probe = fx_probe };\n"
+        "void a(struct fx *f) { u64 win = pci_resource_start(f->@, 2); writel(lower_32_bits(win), f->ring); }",
+        "peer",
+        "pdev",
+        id="the device that the driver is bound to knows its own memory",
+    ),
+    pytest.param(
+        "bar-as-dma-addr",
+        "void *a(struct fx *f, struct dma_chan *chan, dma_addr_t from) {\n"
+        f"f->at = {MAP}; if (dma_mapping_error(f->dev, f->at)) return NULL;\n"
+        "return dmaengine_prep_dma_memcpy(chan, @, from, 64, 0); }",
+        "pci_resource_start(f->peer, 0)",
+        "f->at",
+        id="the target of a DMA engine's copy",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "code", "wrong", "right"), CASES)
+def test_the_wrong_one_is_found(
+    rule: str, code: str, wrong: str, right: str, scan_text: Callable[[str], Report]
+) -> None:
+    del right
+    assert rule in [finding.rule for finding in scan_text(HEAD + code.replace("@", wrong)).findings]
+
+
+@pytest.mark.parametrize(("rule", "code", "wrong", "right"), CASES)
+def test_the_right_one_is_left_alone(
+    rule: str, code: str, wrong: str, right: str, scan_text: Callable[[str], Report]
+) -> None:
+    del wrong
+    assert rule not in [finding.rule for finding in scan_text(HEAD + code.replace("@", right)).findings]
