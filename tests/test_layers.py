@@ -46,7 +46,7 @@ FLOORS = (
      "dmamigrate.report.path", "dmamigrate.report.legend", "dmamigrate.report.explain", "dmamigrate.report.terminal"),
     ("dmamigrate.patch.files", "dmamigrate.patch.drivers", "dmamigrate.patch.change", "dmamigrate.patch.message",
      "dmamigrate.patch.series", "dmamigrate.patch.build", "dmamigrate.patch.produce"),
-    ("dmamigrate.judge",),
+    ("dmamigrate.renamed", "dmamigrate.judge"),
     ("dmamigrate.changes", "dmamigrate.migrated", "dmamigrate.scan", "dmamigrate.review"),
     ("dmamigrate.config", "dmamigrate.baseline", "dmamigrate.touched", "dmamigrate.request", "dmamigrate.output",
      "dmamigrate.hook"),

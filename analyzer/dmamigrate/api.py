@@ -79,6 +79,23 @@ class _Sink(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     typed: bool = False
 
 
+class Renamed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """An internal of the DMA layer that `since` a version is something else (`to`), and `how` its users change.
+
+    `arguments` is how many the old one takes, where only that tells it from the new one; a `hook` is defined by who uses it;
+    `under` is the folder in which the name is the kernel's.
+    """
+
+    name: str
+    to: str
+    since: str
+    how: str
+    evidence: _Evidence
+    arguments: int | None = None
+    hook: bool = False
+    under: str = ""
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     family: tuple[_Family, ...] = ()
     call: tuple[_Call, ...] = ()
@@ -86,6 +103,8 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     direction: tuple[_Direction, ...] = ()
     device: tuple[_Device, ...] = ()
     sink: tuple[_Sink, ...] = ()
+    renamed: tuple[Renamed, ...] = ()
+    callback: tuple[Renamed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +141,8 @@ class Api:
 
     `attributes` are all that the kernel knows, `kept` those on which a map and its unmap have to agree; `directions` are
     those that a mapping can have, `no_directions` the names that are none. `devices` says whose a struct device is by the
-    member that holds it; `sinks` are the calls that give a device an address.
+    member that holds it; `sinks` are the calls that give a device an address;
+    `renamed` are internals that are gone, and `callbacks` those of struct dma_map_ops, by their old names.
     """
 
     calls: dict[str, ApiCall]
@@ -134,6 +154,8 @@ class Api:
     no_directions: frozenset[str]
     devices: dict[str, str]
     sinks: dict[str, Sink]
+    renamed: dict[str, Renamed]
+    callbacks: dict[str, Renamed]
 
     def fits(self, mapped: ApiCall, unmapped: ApiCall) -> bool:
         """Whether an unmap is of a family that ends this map."""
@@ -156,6 +178,8 @@ def load(files: Iterable[Path]) -> Api:
     directions: dict[str, bool] = {}
     devices: dict[str, str] = {}
     sinks: dict[str, Sink] = {}
+    renamed: dict[str, Renamed] = {}
+    callbacks: dict[str, Renamed] = {}
     held = [(file, _read(file)) for file in files]
     for _, table in held:
         families |= {family.name: family for family in table.family}
@@ -163,6 +187,8 @@ def load(files: Iterable[Path]) -> Api:
         directions |= {name: entry.invalid for entry in table.direction for name in entry.name}
         devices |= {member: entry.of for entry in table.device for member in entry.member}
         sinks |= {name: Sink(entry.arguments, entry.typed) for entry in table.sink for name in entry.call}
+        renamed |= {entry.name: entry for entry in table.renamed}
+        callbacks |= {entry.name: entry for entry in table.callback}
     for file, table in held:
         for entry in table.call:
             _checked(file, entry, families, attributes)
@@ -181,6 +207,8 @@ def load(files: Iterable[Path]) -> Api:
         frozenset(name for name, invalid in directions.items() if invalid),
         devices,
         sinks,
+        renamed,
+        callbacks,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dmamigrate import match
+from dmamigrate import match, renamed
 from dmamigrate.findings import Finding, Rewrite, Skipped
 from dmamigrate.lives import pair
 from dmamigrate.lives.detect import stored
@@ -74,6 +74,7 @@ class Work:
         skipped += [one for one in found if isinstance(one, Skipped) and one.path.rpartition(":")[0] in files]
         defects = tuple(one for one in found if isinstance(one, Defect))
         findings = [*self._by_origin(module, defects), *self._of(module, defects), *self._stored(module)]
+        findings += self._renamed(engine, files)
         return Judged(module, defects, tuple(findings), tuple(dict.fromkeys(skipped)))
 
     def _paged(self, engine: Engine) -> bool:
@@ -149,6 +150,12 @@ class Work:
         holders = module.engine.holders.of(life.map.use(device))
         importer = any(tag == _ATTACHMENT for tag, _ in holders)
         return replace(finding, message=f"{finding.message}; {said}") if importer else finding
+
+    def _renamed(self, engine: Engine, files: tuple[str, ...]) -> Iterator[Finding]:
+        rules = {rule.id: rule for rule in self.rules}
+        asked = rules.keys() & {*renamed.RULES}
+        for found in renamed.find(engine, files, frozenset(asked), self.target) if asked else ():
+            yield renamed.finding(rules[found.rule], found)
 
     def _stored(self, module: Module) -> Iterator[Finding]:
         rules = {rule.id: rule for rule in self.rules}

@@ -182,7 +182,24 @@ def load(where: Path | None = None, more: tuple[Path, ...] = (), known: Api | No
 
 # What a message may name beside the arguments of its call: what `match` and the detectors say.
 _FACTS = frozenset(
-    {"call", "gave_up", "phys", "addr", "value", "what", "map", "mapped", "taken", "differ", "callee", "why", "sink"}
+    {
+        "call",
+        "gave_up",
+        "phys",
+        "addr",
+        "value",
+        "what",
+        "map",
+        "mapped",
+        "taken",
+        "differ",
+        "callee",
+        "why",
+        "sink",
+        "to",
+        "since",
+        "how",
+    }
 )
 
 

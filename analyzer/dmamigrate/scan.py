@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from dmamigrate import place as place_of
-from dmamigrate import processes
+from dmamigrate import processes, renamed
 from dmamigrate.api import Api
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skipped
@@ -110,6 +110,8 @@ def wanted(rules: Iterable[Rule], api: Api, pages: bool = False) -> prefilter.Wa
     for found, _ in DETECTORS:
         if asked & {*found}:
             result |= WORDS.get(found, lives)
+    result |= {*api.renamed} if "renamed-dma-internal" in asked else set()
+    result |= {renamed.OPS} if "legacy-dma-ops" in asked else set()
     given = asked & {*stored.RULES}
     result |= {*stored.WORDS, *(name for name, sink in api.sinks.items() if sink.typed)} if given else set()
     result |= {*lives, *api.named("map_sg"), *api.named("unmap_sg")} if pages else set()

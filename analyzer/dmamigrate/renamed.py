@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Uses of what the DMA layer renamed or removed: functions, hooks, tracepoints, and callbacks of struct dma_map_ops."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dmamigrate.api import Renamed
+from dmamigrate.findings import Finding, Span
+from dmamigrate.lives.sites import span
+from dmamigrate.model.versions import release
+from dmamigrate.rules import Rule
+from dmamigrate.syntax.expr import Assign, Call, Expr, Initializer, Member, Name, strip, walk
+from dmamigrate.syntax.functions import Function
+from dmamigrate.syntax.items import Item
+from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.engine import Engine
+
+RULES = ("renamed-dma-internal", "legacy-dma-ops")
+OPS = "dma_map_ops"
+# What is being changed is no user of it: the DMA layer itself, and its headers.
+_CORE = ("kernel/dma/", "include/", "drivers/iommu/dma-iommu.", "drivers/pci/p2pdma.c", "mm/kmsan/")
+_TABLE = re.compile(rb"\b(?:struct\s+dma_map_ops)\b[^;{}=]*=\s*\{")
+
+
+@dataclass(frozen=True)
+class Use:
+    """A use of an old name; `value` is what a callback is set to."""
+
+    rule: str
+    span: Span
+    function: str
+    entry: Renamed
+    value: str
+
+
+def find(engine: Engine, files: tuple[str, ...], rules: frozenset[str], target: str) -> Iterator[Use]:
+    """What these files use that the target version has no more."""
+    api = engine.api
+    names = {name: one for name, one in api.renamed.items() if release(one.since) <= release(target)}
+    callbacks = {name: one for name, one in api.callbacks.items() if release(one.since) <= release(target)}
+    for path in files:
+        unit = engine.tree.unit(path)
+        if unit is None or path.startswith(_CORE):
+            continue
+        if "renamed-dma-internal" in rules:
+            yield from _names(engine, unit, {k: v for k, v in names.items() if k.encode() in unit.source.data})
+        if "legacy-dma-ops" in rules and callbacks and OPS.encode() in unit.source.data:
+            yield from _tables(unit, callbacks)
+            yield from _set_later(engine, unit, callbacks)
+
+
+def _names(engine: Engine, unit: Unit, names: dict[str, Renamed]) -> Iterator[Use]:
+    source = unit.source
+    for name, entry in sorted(names.items()):
+        if not source.path.startswith(entry.under) or (not entry.hook and _is_ones_own(engine, unit, name)):
+            continue
+        for found in re.finditer(rb"\b" + re.escape(name.encode()) + rb"\b", source.blanked):
+            place = found.start(), found.end()
+            item = unit.item_at(found.start())
+            fn = unit.function_at(found.start())
+            head = item is not None and item.kind == "function" and found.start() < item.body
+            if (fn is None and item is None and not entry.hook) or (item is not None and item.kind == "type"):
+                continue  # a declaration, a member, or a macro that nobody expands here
+            if head:
+                if entry.hook:
+                    yield _use("renamed-dma-internal", source_span(unit, *place), name, entry)
+                continue
+            initialised = item is not None and item.kind == "variable"
+            if (fn is not None and not _is_meant(fn, name, found.start(), entry)) or (
+                initialised and entry.arguments is not None
+            ):
+                continue
+            yield _use("renamed-dma-internal", source_span(unit, *place), fn.name if fn is not None else "", entry)
+        # a probe is set by name
+        for found in re.finditer(rb"\bsymbol_name\s*=\s*\"" + re.escape(name.encode()) + rb"\"", source.data):
+            start = found.end() - len(name) - 1
+            yield _use("renamed-dma-internal", source_span(unit, start, start + len(name)), "", entry)
+
+
+def _is_ones_own(engine: Engine, unit: Unit, name: str) -> bool:
+    """Whether the driver defines, or declares, something of its own by this name."""
+    if unit.named("function", name) or unit.variable(name) is not None or unit.macros(name):
+        return True
+    return any(not one.source.path.startswith("include/") for one in engine.tree.functions(name, unit))
+
+
+def _is_meant(fn: Function, name: str, at: int, entry: Renamed) -> bool:
+    """Whether the word at `at` is the name of the kernel's, and not a local's or a member's; with as many arguments."""
+    for node in fn.nodes:
+        for part in walk(node.expr) if node.expr is not None else ():
+            if isinstance(part, Call) and part.parts[0].start == at:
+                return part.name == name and entry.arguments in (None, len(part.args))
+            if isinstance(part, Name) and part.start == at:
+                return part.variable < 0 and entry.arguments is None
+    return False
+
+
+def _tables(unit: Unit, callbacks: dict[str, Renamed]) -> Iterator[Use]:
+    if _TABLE.search(unit.source.blanked) is None:
+        return
+    for item in unit.items:
+        if item.kind == "variable" and _TABLE.search(unit.source.code, item.head, item.body + 1) is not None:
+            value = strip(unit.initial_value(item))
+            for field, part in zip(value.fields, value.parts, strict=True) if isinstance(value, Initializer) else ():
+                if field in callbacks:
+                    yield _callback(unit, item, field, part, callbacks[field])
+
+
+def _callback(unit: Unit, item: Item, field: str, part: Expr, entry: Renamed) -> Use:
+    text = unit.source.blanked
+    start = text.rfind(b"." + field.encode(), item.body, max(part.start, item.body)) + 1
+    return _use("legacy-dma-ops", source_span(unit, start, start + len(field)), item.name, entry, _text(unit, part))
+
+
+def _set_later(engine: Engine, unit: Unit, callbacks: dict[str, Renamed]) -> Iterator[Use]:
+    stored = re.compile(rb"(?:->|\.)\s*(?:" + b"|".join(name.encode() for name in callbacks) + rb")\s*=(?!=)")
+    seen: set[int] = set()
+    for found in stored.finditer(unit.source.blanked):
+        item = unit.item_at(found.start())
+        if item is None or item.kind != "function" or item.head in seen:
+            continue
+        seen.add(item.head)
+        fn = unit.function(item)
+        for node in fn.nodes:
+            for store in walk(node.expr) if node.expr is not None else ():
+                target = strip(store.parts[0]) if isinstance(store, Assign) else None
+                if not isinstance(target, Member) or target.field not in callbacks:
+                    continue
+                owner = engine.types.member(target, fn, unit)
+                if owner is not None and owner[0] == OPS:
+                    place = target.end - len(target.field), target.end
+                    value = _text(unit, store.parts[1])
+                    yield _use("legacy-dma-ops", source_span(unit, *place), fn.name, callbacks[target.field], value)
+
+
+def _text(unit: Unit, expr: Expr) -> str:
+    return unit.source.text(max(expr.start, 0), max(expr.end, 0))
+
+
+def source_span(unit: Unit, start: int, end: int) -> Span:
+    """The place from byte `start` to byte `end`, exclusive."""
+    return span(unit.source, start, end)
+
+
+def _use(rule: str, where: Span, function: str, entry: Renamed, value: str = "") -> Use:
+    return Use(rule, where, function, entry, value)
+
+
+def finding(rule: Rule, found: Use) -> Finding:
+    """A use of what the DMA layer has no more."""
+    entry, where = found.entry, found.span
+    words = (rule.id, where.path, found.function, entry.name, found.value)
+    facts = {"what": entry.name, "to": entry.to, "since": entry.since, "how": entry.how, "value": found.value}
+    message = rule.message.format(**facts)
+    name = hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return Finding(rule.id, rule.level, rule.category, where, found.function, entry.name, message, name, None)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Uses of what the DMA layer renamed or removed, and what only looks like one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dmamigrate import rules, scan
+from dmamigrate.findings import Report
+
+KNOWN = rules.tables()
+RULES = rules.select(rules.load(known=KNOWN.api), ("renamed-dma-internal", "legacy-dma-ops"), ())
+
+
+def _found(folder: Path, target: str = "7.3") -> list[tuple[str, str]]:
+    report: Report = scan.scan(scan.Options((folder,), RULES, KNOWN, tree=folder, target=target))
+    return [(finding.rule.partition("-")[0], finding.callee) for finding in report.findings]
+
+
+USES = [
+    pytest.param("void f(void) { iommu_dma_unmap_page(d, a, s, r, 0); }", "iommu_dma_unmap_page", id="a call"),
+    pytest.param("void f(void) { hook = dma_direct_map_page; }", "dma_direct_map_page", id="a pointer that is set"),
+    pytest.param("struct t t = { .map = iommu_dma_map_page };", "iommu_dma_map_page", id="a pointer in a table"),
+    pytest.param(
+        'struct kprobe p = { .symbol_name = "debug_dma_map_page" };', "debug_dma_map_page", id="a probe's name"
+    ),
+    pytest.param(
+        "bool arch_dma_map_page_direct(struct device *d, phys_addr_t a)\n{\n\treturn true;\n}",
+        "arch_dma_map_page_direct",
+        id="a hook that is defined",
+    ),
+    pytest.param(
+        "void f(void) { kmsan_handle_dma(page, off, size, dir); }", "kmsan_handle_dma", id="the old number of arguments"
+    ),
+    pytest.param("void f(void) { flags |= SWIOTLB_FORCE; }", "SWIOTLB_FORCE", id="a flag"),
+]
+LOOK_ALIKES = [
+    pytest.param("void f(void) { kmsan_handle_dma(phys, size, dir); }", id="the new number of arguments"),
+    pytest.param("bool f(void) { bool dma_capable = g(); return dma_capable; }", id="a variable"),
+    pytest.param("struct s { bool dma_capable; };\nbool f(struct s *s) { return s->dma_capable; }", id="a member"),
+    pytest.param("#define dma_capable() 1\nbool f(void) { return dma_capable(); }", id="a macro of the driver's own"),
+    pytest.param(
+        "static int iommu_dma_map_page(int a)\n{\n\treturn a;\n}\nint f(void) { return iommu_dma_map_page(1); }",
+        id="a function of the driver's own",
+    ),
+    pytest.param("/* iommu_dma_map_page() was here */\nint x;", id="a comment"),
+    pytest.param("void f(void) { iommu_map_page(d); }", id="an architecture's name elsewhere"),
+    pytest.param("struct virtio_map_ops o = { .map_page = m };", id="another table with such a member"),
+    pytest.param("void f(struct niu_ops *ops) { ops->map_page = m; }", id="another table that is set later"),
+    pytest.param("struct dma_map_ops o = { .map_phys = m, .unmap_phys = u };", id="a table of the new form"),
+]
+TABLES = [
+    pytest.param("static const struct dma_map_ops o = {\n\t.map_page = m,\n};", ["map_page"], id="one callback"),
+    pytest.param(
+        "struct dma_map_ops o = { .alloc = a, .map_resource = m, .unmap_resource = u };",
+        ["map_resource", "unmap_resource"],
+        id="the resource callbacks",
+    ),
+    pytest.param("void f(struct dma_map_ops *ops) { ops->unmap_page = u; }", ["unmap_page"], id="set at run time"),
+]
+
+
+@pytest.mark.parametrize(("code", "name"), USES)
+def test_a_use_is_found(code: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(code)
+    assert _found(tmp_path) == [("renamed", name)]
+
+
+@pytest.mark.parametrize("code", LOOK_ALIKES)
+def test_a_look_alike_is_left_alone(code: str, tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(code)
+    assert _found(tmp_path) == []
+
+
+@pytest.mark.parametrize(("code", "names"), TABLES)
+def test_a_callback_that_is_gone_is_found(code: str, names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(code)
+    assert _found(tmp_path) == [("legacy", name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("target", "count"),
+    [
+        pytest.param("6.18", 1, id="before the callbacks went"),
+        pytest.param("6.19", 2, id="when they went"),
+        pytest.param("6.12", 0, id="before any of it"),
+    ],
+)
+def test_what_is_gone_depends_on_the_target(target: str, count: int, tmp_path: Path) -> None:
+    text = "struct dma_map_ops o = { .map_page = m };\nvoid f(void) { iommu_dma_unmap_page(d, a, s, r, 0); }"
+    (tmp_path / "driver.c").write_text(text)
+    assert len(_found(tmp_path, target)) == count
+
+
+def test_the_core_is_no_user_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "kernel" / "dma").mkdir(parents=True)
+    (tmp_path / "kernel" / "dma" / "mapping.c").write_text("void f(void) { debug_dma_map_page(a); }")
+    assert _found(tmp_path) == []
