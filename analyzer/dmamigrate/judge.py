@@ -17,6 +17,7 @@ from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.model.versions import release
 from dmamigrate.program.queries import Budget
+from dmamigrate.rewrite import p2p
 from dmamigrate.rewrite.decide import Case, decide, sharing
 from dmamigrate.rewrite.mend import mend
 from dmamigrate.rules import Rule
@@ -117,17 +118,32 @@ class Work:
         rules = {rule.id: rule for rule in self.rules}
         tree, here = module.engine.tree, set(module.files)
         folder = tree.module(module.files[0])
+        again = self._edited(module)
         for found in defects:
             rule, path = rules.get(found.rule), found.site.key[0]
             ordinary = found.life is not None and found.life.map.api.family not in module.engine.api.migrating
             if rule is None or (ordinary and not self.pages) or (path not in here and tree.module(path) != folder):
                 continue
             fixed = mend(module, found, self.target)
+            if found.rule == p2p.RULE and rule.withheld is None:
+                fixed = p2p.mend(module, found, defects, again, self.target)
             if fixed is not None:
                 yield replace(match.defect(rule, found), rewrite=fixed[0], verdict=fixed[1])
                 continue
             withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
             yield replace(match.defect(rule, found), rewrite=withheld)
+
+    def _edited(self, module: Module) -> p2p.Again:
+        """What judges the module again once some of its files are edited."""
+        engine = module.engine
+
+        def again(overlay: dict[str, bytes]) -> p2p.After:
+            other = Engine(engine.tree.edited(overlay), self.knowledge, self.budget)
+            pairs = pair.lives(other, self.with_mappings(other, module.files), self._paged(other))
+            edited = Module(other, module.files, pairs, Givens(other), self.pages)
+            return p2p.After(edited, tuple(one for one in self._detected(edited) if isinstance(one, Defect)))
+
+        return again
 
     def _by_origin(self, module: Module, defects: tuple[Defect, ...]) -> Iterator[Finding]:
         """The findings about the address that is mapped, with their rewrites."""

@@ -10,6 +10,7 @@ from dmamigrate.findings import Origin, Step
 from dmamigrate.lives.given import Given, Givens
 from dmamigrate.lives.pair import Life, Lives
 from dmamigrate.lives.sites import Site
+from dmamigrate.syntax.functions import Function
 from dmamigrate.values.engine import Engine
 
 
@@ -38,6 +39,11 @@ class Module:
     pairs: Lives
     givens: Givens
     pages: bool = False
+
+    def functions(self, path: str) -> list[Function]:
+        """The functions of one file, parsed."""
+        unit = self.engine.tree.unit(path)
+        return [unit.function(item) for item in unit.items if item.kind == "function"] if unit is not None else []
 
     def given(self, site: Site) -> Given:
         """What a call is given."""

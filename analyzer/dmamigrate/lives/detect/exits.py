@@ -25,7 +25,9 @@ from dmamigrate.values.probed import is_probe
 RULES = ("mapping-leaked", "unmap-wrong-handle")
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
 _FAILED = constant("not mapped")
+_CHECKED = constant("checked")
 _KEY = "@mapping"
+_TOLD = "@checked"
 # The work goes on, and whoever ends it unmaps.
 _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
 _ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
@@ -78,7 +80,7 @@ class _Along(MapTypes):
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
         del values
         if call.start == self._site.call.start and frame.fn.source.path == self._site.fn.source.path:
-            after = state.refine(_KEY, _LIVE)
+            after = state.forget(lambda key, _: key == _TOLD).refine(_KEY, _LIVE)
             return State(after.env, Trail(frame.fn, call, "mapped here", None))
         api = self._calls.get(call.name)
         if api is not None and api.role == "unmap" and state.get(_KEY) is not None:
@@ -132,7 +134,9 @@ class _Along(MapTypes):
             if held == _FAILED:
                 return state if truth else None
             if not truth:
-                return state.refine(self._place, NONZERO)
+                return state.refine(self._place, NONZERO).refine(_TOLD, _CHECKED)
+            if held == _LIVE and state.get(_TOLD) == _CHECKED:
+                return None  # it was asked before, and had not failed
             failed = state.refine(_KEY, _FAILED) if held == _LIVE else state.forget(lambda key, _: key == _KEY)
             return State(failed.env, Trail(frame.fn, call, "the mapping failed", failed.trail))
         return super().assumed(frame, call, truth, state)

@@ -37,7 +37,7 @@ def _leading(fn: Function, node: int) -> set[int]:
 
 
 def asked(fn: Function, expr: Expr | None) -> Iterator[str]:
-    """The names of the members, globals and calls in a condition, and in what its locals are set to."""
+    """The names of the members, globals and calls in a condition, in what its locals are set to and are kept in."""
     for part in walk(expr) if expr is not None else ():
         if isinstance(part, Member):
             yield part.field
@@ -46,6 +46,7 @@ def asked(fn: Function, expr: Expr | None) -> Iterator[str]:
         elif isinstance(part, Name):
             if part.variable >= 0:
                 yield from (name for value in _set_to(fn, part.variable) for name in _named(value))
+                yield from _kept_in(fn, part.variable)
             else:
                 yield part.text
 
@@ -55,6 +56,16 @@ def _set_to(fn: Function, variable: int) -> Iterator[Expr]:
         for part in walk(node.expr) if node.expr is not None else ():
             if isinstance(part, Assign) and isinstance(to := strip(part.parts[0]), Name) and to.variable == variable:
                 yield part.parts[1]
+
+
+def _kept_in(fn: Function, variable: int) -> Iterator[str]:
+    for node in fn.nodes:
+        for part in walk(node.expr) if node.expr is not None else ():
+            value = strip(part.parts[1]) if isinstance(part, Assign) else None
+            if isinstance(value, Name) and value.variable == variable:
+                target = strip(part.parts[0])
+                if isinstance(target, Member):
+                    yield target.field
 
 
 def _named(expr: Expr) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dmamigrate.api import ApiCall
 from dmamigrate.findings import Step
@@ -133,7 +133,21 @@ def find(module: Module) -> Iterator[Defect]:
             key = (fault.rule, *fault.site.key)
             if key not in best or len(fault.trail) < len(best[key].trail):
                 best[key] = fault
-    yield from (best[key] for key in sorted(best))
+    through = _only_through([seen for watch in watches for seen in watch.seen], files)
+    for key in sorted(best):
+        one = best[key]
+        yield replace(one, facts=one.facts | {"only": THRU}) if one.site.key in through else one
+
+
+def _only_through(several: Iterable[Seen], files: frozenset[str]) -> set[tuple[str, int]]:
+    """The calls that every path reaches with the one answer that the transfer goes through the host bridge."""
+    sure: dict[tuple[str, int], bool] = {}
+    for seen in several:
+        frame, _, call, _ = _at_fault(seen, files)
+        key = frame.fn.source.path, call.start
+        only = any(kind.may == {THRU} and kind.asked for _, kind in seen.kinds) and frame.parent is None
+        sure[key] = sure.get(key, True) and only
+    return {key for key, only in sure.items() if only}
 
 
 def _walked(engine: Engine, watch: _Watch, fn: Function) -> _Watch:
@@ -152,7 +166,7 @@ def _carriers(watches: Iterable[_Watch]) -> dict[str, str]:
 
 def _judged(engine: Engine, seen: Seen, files: frozenset[str]) -> Iterator[Defect]:
     given = seen.attrs.has(_MMIO) if isinstance(seen.attrs, Flags) else None
-    frame, node, call = _at_fault(seen, files)
+    frame, node, call, position = _at_fault(seen, files)
     for place, kind in seen.kinds:
         # whoever maps by a type that was kept has to ask for each: nothing before this call did
         if kind.may == {BUS} or (kind.kept and seen.api.role == "map" and {BUS, NONE} <= kind.may and given is False):
@@ -165,11 +179,30 @@ def _judged(engine: Engine, seen: Seen, files: frozenset[str]) -> Iterator[Defec
             continue
         if _concerns(engine, place, kind, (seen, frame.depth)):
             site = Site(frame.fn, node, call, seen.api)
-            yield Defect(rule, site, {"callee": call.name}, trail=_path(seen, frame))
+            here = _named_here(place, frame)
+            facts = {"callee": call.name, "attrs": str(position)} | ({"type": here} if here else {})
+            yield Defect(rule, site, facts, trail=_path(seen, frame))
 
 
-def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call]:
-    """The call to report: a wrapper that hands its attributes on is not at fault, who called it is."""
+def _named_here(place: str, frame: Frame) -> str:
+    """The place that the map type is kept in as the function itself can name it, "" if it cannot."""
+    if "@" in place or "[" in place:
+        return ""
+    if re.match(rf"{frame.prefix}#\d", place) is not None:
+        return place.removeprefix(frame.prefix)
+    for variable, outer in sorted(frame.bound.items()):
+        if outer.startswith("&") and place.startswith(f"{outer[1:]}."):
+            return f"#{variable}->{place[len(outer) :]}"
+        if place.startswith(f"{outer}->"):
+            return f"#{variable}{place[len(outer) :]}"
+    return ""
+
+
+def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call, int]:
+    """The call to report, and which of its arguments (from 0, or -1) are the attributes.
+
+    A wrapper that hands its attributes on is not at fault, who called it is.
+    """
     frame: Frame = seen.frame
     node = seen.node
     call: Call = seen.call
@@ -182,7 +215,7 @@ def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call]:
             break
         position = variable.position if variable is not None else -1
         node, call, frame = frame.node, frame.call, frame.parent
-    return frame, node, call
+    return frame, node, call, position
 
 
 def _concerns(engine: Engine, place: str, kind: Choice, at: tuple[Seen, int]) -> bool:
