@@ -27,7 +27,7 @@ int fx_map(struct rq *rq)
 		return -EREMOTEIO;
 	}
 	rq->dma = dma_map_phys(rq->dev, page_to_phys(rq->page), rq->len,
-			       DMA_TO_DEVICE, %s);
+		DMA_TO_DEVICE, %s);
 	if (dma_mapping_error(rq->dev, rq->dma))
 		return -ENOMEM;
 	return 0;

@@ -208,7 +208,7 @@ def _summary(report: Report, found: list[Place], view: View) -> Iterator[Line]:
     counts = ", ".join(plural(levels[level], level) for level in LEVELS if levels[level])
     states = Counter(todo(place.lead) for place in found)
     ready = ", ".join(f"{states[what]} {what}" for what in Todo if states[what])
-    where = f"{plural(report.files, 'file')} ({report.parsed:,} with DMA mapping calls), {report.seconds:.1f} s"
+    where = f"{plural(report.files, 'file')} ({report.parsed:,} looked into), {report.seconds:.1f} s"
     if counts:
         yield _line((counts, "bold"), f" ({ready}) in {where}")
     elif report.skipped:

@@ -68,9 +68,12 @@ def mend(
         if wrong is None:
             near = frozenset({fn.name, *(one.site.call.name for one in mine)})
             verdict = _verdict(after.module, _flagged(module), near, target)
-            if verdict.status != "refuted":
+            named = _MMIO.encode() in fn.source.blanked[fn.start : fn.end]
+            if verdict.status == "proved" or (verdict.status == "unknown" and not named):
                 return Rewrite("proposed", None, edits, diff(fn.source.path, fn.source.data, data)), verdict
             wrong = f"the model refutes it: {verdict.reason}"
+            if verdict.status == "unknown":
+                wrong = f"the function sets {_MMIO} already, and not on the path that is shown: mend that place"
         reason = wrong
     return Rewrite("withheld", reason), Verdict("unknown", reason="no rewrite is proposed")
 
@@ -127,6 +130,8 @@ def _forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[tuple
     if all("type" in one.facts for one in faults):
         tested = [_by_test(fn, one) for one in faults]
         if all(tested):
+            # one test may do for all that come after it
+            yield min(tested, key=lambda edits: edits[0].start)
             yield _together(tested)
         local = [_by_local(fn, one) for one in faults]
         if all(local) and len(faults) == 1:
