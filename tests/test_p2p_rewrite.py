@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dmamigrate import rules
 from dmamigrate.findings import Finding, Report
 
 HEAD = """
@@ -135,3 +136,12 @@ def test_a_helper_that_others_call_without_asking_is_not_given_the_flag_for_all(
         "\treturn fx_do(rq);\n}\n"
     )
     assert _one(scan_text(HEAD + code + UNMAP % "0")).rewrite.status == "withheld"
+
+
+def test_what_is_proposed_does_not_depend_on_the_rules_that_are_chosen(
+    scan_with: Callable[..., Report],
+) -> None:
+    chosen = next(rule for rule in rules.load() if rule.id == "p2p-missing-mmio")
+    finding = _one(scan_with(HEAD + BODY % ("", APART, "0") + UNMAP % "0", chosen))
+    assert finding.rewrite.status == "withheld"
+    assert "does not know the map type" in (finding.rewrite.reason or "")

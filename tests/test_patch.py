@@ -399,6 +399,20 @@ def test_everything_that_is_not_in_the_series_is_told(repository: Callable[..., 
     assert all(line.split(": ")[0] in cover for line in told)
 
 
+def test_the_mail_of_a_p2p_path_says_what_it_is_about(repository: Callable[..., Path], tmp_path: Path) -> None:
+    code = (ROOT / "fixtures/p2p-switch-fallthrough/before/fx.c").read_bytes()
+    folder = repository({"fx.c": code}, "fx: Add driver")
+    done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (mail,) = (tmp_path / "out").iterdir()
+    git(folder, "am", "-q", str(mail))
+    text = " ".join(git(folder, "log", "-1", "--format=%B").split())
+    assert text.startswith("fx: Pass DMA_ATTR_MMIO for P2P through the host bridge A P2P transfer through the host bridge")
+    assert "fx_map() reaches dma_map_phys() without it." in text
+    assert "origin could not be followed" not in text
+    assert (folder / "fx.c").read_bytes() == (ROOT / "fixtures/p2p-switch-fallthrough/after/fx.c").read_bytes()
+
+
 def test_a_run_that_wrote_no_patch_says_so(repository: Callable[..., Path], tmp_path: Path) -> None:
     folder = repository({"win.c": b"int x;\n"})
     done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)

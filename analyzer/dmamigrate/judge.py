@@ -99,12 +99,12 @@ class Work:
         near = tree.search_any(names, folder) if tree.is_driver_folder(folder) else ()
         return sorted({*files, *near})
 
-    def _detected(self, module: Module) -> Iterator[Defect | Skipped]:
+    def _detected(self, module: Module, everything: bool = False) -> Iterator[Defect | Skipped]:
         """What the detectors say that some chosen rule reports, or that holds back a rewrite; each once for a call."""
         asked = {rule.id for rule in self.rules}
         said: set[tuple[str, pair.Key]] = set()
         for rules, find in DETECTORS:
-            if not asked & {*rules} and not any(rule.templates for rule in self.rules):
+            if not everything and not asked & {*rules} and not any(rule.templates for rule in self.rules):
                 continue
             for found in find(module):
                 if isinstance(found, Skipped):
@@ -141,7 +141,8 @@ class Work:
             other = Engine(engine.tree.edited(overlay), self.knowledge, self.budget)
             pairs = pair.lives(other, self.with_mappings(other, module.files), self._paged(other))
             edited = Module(other, module.files, pairs, Givens(other), self.pages)
-            return p2p.After(edited, tuple(one for one in self._detected(edited) if isinstance(one, Defect)))
+            found = self._detected(edited, everything=True)
+            return p2p.After(edited, tuple(one for one in found if isinstance(one, Defect)))
 
         return again
 

@@ -11,6 +11,8 @@ from dmamigrate.findings import Finding, Kind
 from dmamigrate.patch.change import Change
 
 _WIDTH = 72
+_P2P = "p2p-missing-mmio"
+_HANDLE = "unmap-wrong-handle"
 _STEPS = 12
 _NAMES = {
     Kind.PCI_BAR: "a PCI BAR",
@@ -38,6 +40,10 @@ def subject(prefix: str, change: Change) -> str:
     """The subject without [PATCH], in the imperative."""
     if any(migrates(f) for f in change.findings):
         return f"{prefix}: Use dma_map_phys() instead of dma_map_resource()"
+    if all(f.rule == _P2P for f in change.findings):
+        return f"{prefix}: Pass DMA_ATTR_MMIO for P2P through the host bridge"
+    if all(f.rule == _HANDLE for f in change.findings):
+        return f"{prefix}: Unmap the DMA address, not the physical one"
     return f"{prefix}: Map device memory with DMA_ATTR_MMIO"
 
 
@@ -75,7 +81,15 @@ def _what(mapped: list[Finding], about: About) -> Iterator[str]:
             "Since v6.18 the DMA mapping API works on physical addresses, and dma_map_resource() is a wrapper that calls"
             f" dma_map_phys() with DMA_ATTR_MMIO. Call that directly{ends}."
         )
-    if len(moved) < len(mapped):
+    if any(finding.rule == _P2P for finding in mapped):
+        yield (
+            "A P2P transfer through the host bridge is mapped by its physical address, and that is device memory: without"
+            " DMA_ATTR_MMIO an IOMMU maps it as cacheable, and caches are maintained or buffers bounced over it. Pass the attribute"
+            " where the map type says so."
+        )
+    if any(finding.rule == _HANDLE for finding in mapped):
+        yield "An unmap takes the DMA address that the map returned: the physical one ends another mapping, or none."
+    if any(not migrates(finding) and finding.rule not in (_P2P, _HANDLE) for finding in mapped):
         yield (
             "dma_map_phys() takes an address for system memory unless it is told otherwise: an IOMMU then maps device memory as"
             " cacheable, and caches are maintained or buffers bounced over it. Pass DMA_ATTR_MMIO when mapping and unmapping."
@@ -88,7 +102,11 @@ def _ends(finding: Finding) -> bool:
 
 
 def _maps(finding: Finding) -> str:
-    """What one call maps, in a sentence."""
+    """What one call maps, or does wrongly, in a sentence."""
+    if finding.rule == _P2P:
+        return f"{finding.function}() reaches {finding.callee}() without it."
+    if finding.rule == _HANDLE:
+        return f"{finding.function}() gives {finding.callee}() the physical address."
     kinds = finding.origin.kinds if finding.origin is not None else ()
     branches = finding.origin.branches if finding.origin is not None else ()
     names = [_NAMES[kind] for kind in kinds if kind in _NAMES]

@@ -61,10 +61,12 @@ def mend(
         why = f"the flag stands on the wrong arm, {wrong_arm.site.where}: take it from there first"
         return Rewrite("withheld", why), Verdict("unknown", reason="no rewrite is proposed")
     reason = "the map type is not at hand where the call is made: which variable carries it is the driver's to say"
+    # held against what all detectors say, whatever rules were chosen
+    before = again({}).defects
     for edits in _forms(module, fn, mine):
         data = apply(fn.source.data, edits)
         after = again({fn.source.path: data})
-        wrong = _wrong(defects, after, fn)
+        wrong = _wrong(before, after, fn)
         if wrong is None:
             near = frozenset({fn.name, *(one.site.call.name for one in mine)})
             verdict = _verdict(after.module, _flagged(module), near, target)

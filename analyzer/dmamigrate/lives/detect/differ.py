@@ -58,7 +58,10 @@ def other_device(module: Module, mapped: Site, other: Site) -> str:
 
 
 def _same_place(fn: Function, one: Expr, other_fn: Function, other: Expr) -> bool:
-    """Whether two devices are written alike: one place of one function, or the same members of whatever object."""
+    """Whether two arguments are written alike: one place of one function, or the same members of whatever object.
+
+    What is asked of them then has one answer, if any: there is no need to look for it.
+    """
     path, other_path = path_of(strip(one)), path_of(strip(other))
     if path is None or other_path is None:
         return False
@@ -100,6 +103,9 @@ def _synced(module: Module) -> Iterator[Defect]:
 
 def _sizes_differ(module: Module, mapped: Site, unmapped: Site) -> str:
     """The map's size if the unmap's cannot be the same on any path, else "": what is not a constant may be equal."""
+    asked, told = mapped.argument("size"), unmapped.argument("size")
+    if asked is None or told is None or _same_place(mapped.fn, asked, unmapped.fn, told):
+        return ""
     one, other = module.given(mapped).sizes, module.given(unmapped).sizes
     if not one or not other or one.values & other.values:
         return ""
