@@ -407,7 +407,9 @@ def test_the_mail_of_a_p2p_path_says_what_it_is_about(repository: Callable[..., 
     (mail,) = (tmp_path / "out").iterdir()
     git(folder, "am", "-q", str(mail))
     text = " ".join(git(folder, "log", "-1", "--format=%B").split())
-    assert text.startswith("fx: Pass DMA_ATTR_MMIO for P2P through the host bridge A P2P transfer through the host bridge")
+    assert text.startswith(
+        "fx: Pass DMA_ATTR_MMIO for P2P through the host bridge A P2P transfer through the host bridge"
+    )
     assert "fx_map() reaches dma_map_phys() without it." in text
     assert "origin could not be followed" not in text
     assert (folder / "fx.c").read_bytes() == (ROOT / "fixtures/p2p-switch-fallthrough/after/fx.c").read_bytes()
