@@ -23,7 +23,7 @@ FLOORS = (
     ("dmamigrate.values.leaves", "dmamigrate.values.knowledge", "dmamigrate.values.arithmetic",
      "dmamigrate.values.tables", "dmamigrate.values.questions", "dmamigrate.values.flow", "dmamigrate.values.fold",
      "dmamigrate.values.origins", "dmamigrate.values.constants", "dmamigrate.values.terms", "dmamigrate.values.holders",
-     "dmamigrate.values.calls", "dmamigrate.values.devices", "dmamigrate.values.probed",
+     "dmamigrate.values.names", "dmamigrate.values.calls", "dmamigrate.values.devices", "dmamigrate.values.probed",
      "dmamigrate.values.engine"),
     ("dmamigrate.paths.values", "dmamigrate.paths.places", "dmamigrate.paths.state", "dmamigrate.paths.words",
      "dmamigrate.paths.explore", "dmamigrate.paths.steps"),

@@ -7,65 +7,31 @@ functions which is which is not asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-from dmamigrate.program.queries import Stop
 from dmamigrate.syntax.expr import Expr, Member, Unary, strip
-from dmamigrate.values.fold import Values
-from dmamigrate.values.questions import Held, Inflow, Question, Use
-
-Owners = frozenset[str]
-Ask = Callable[[Question], Owners]
-_UNKNOWN: Owners = frozenset({"?"})
+from dmamigrate.values.names import UNKNOWN, Ask, NameDomain, Names
+from dmamigrate.values.questions import Held, Question, Use
 
 
-class Devices:
-    """Answers for one tree."""
+class Devices(NameDomain):
+    """Whose device a pointer may be."""
 
     name = "device"
-    nothing: Owners = frozenset()
 
-    def __init__(self, values: Values) -> None:
-        self._values = values
-
-    def of(self, use: Use) -> Owners:
-        """Whose device this may be; empty if that is not known of every path."""
-        found = self._values.of(self, use)
-        return frozenset() if "?" in found else found
-
-    @staticmethod
-    def unknown(stop: Stop) -> Owners:
-        """Somebody's."""
-        del stop
-        return _UNKNOWN
-
-    @staticmethod
-    def dead_end(answer: Owners) -> bool:
-        """Whether nothing was found."""
-        return answer == _UNKNOWN
-
-    @staticmethod
-    def join(question: Question, found: Iterable[tuple[Inflow, Owners]], stops: tuple[Stop, ...]) -> Owners:
-        """All owners, and somebody where a way was not followed."""
-        del question
-        owners = frozenset(owner for _, several in found for owner in several)
-        return owners | _UNKNOWN if stops else owners
-
-    def leaf(self, question: Question, ask: Ask) -> Owners | None:
+    def leaf(self, question: Question, ask: Ask) -> Names | None:
         """A member of a kernel struct is whose the tables say; one of the driver's own is what was put there."""
         if isinstance(question, Use) and isinstance(expr := strip(question.expr), Member):
             # the place as a whole is asked for before what was stored to it near by
             return self._of_table(Use(question.fn, question.node, expr, question.frame))
         if isinstance(question, Held):
-            return self._of_table(question.use) or (_UNKNOWN if self._is_kernel(question.use) else None)
+            return self._of_table(question.use) or (UNKNOWN if self._is_kernel(question.use) else None)
         return None
 
-    def apply(self, use: Use, ask: Ask) -> Owners:
+    def apply(self, use: Use, ask: Ask) -> Names:
         """The address of an embedded struct device."""
         expr = strip(use.expr)
-        return ask(use.of(expr.parts[0])) if isinstance(expr, Unary) and expr.op == "&" else _UNKNOWN
+        return ask(use.of(expr.parts[0])) if isinstance(expr, Unary) and expr.op == "&" else UNKNOWN
 
-    def _of_table(self, use: Use) -> Owners | None:
+    def _of_table(self, use: Use) -> Names | None:
         member = strip(use.expr)
         assert isinstance(member, Member), "only members are held"
         unit, flow = self._values.flow.unit(use.fn), self._values.flow
@@ -81,10 +47,10 @@ class Devices:
         stores = flow.stores.of_field(found[0], member.field, unit)[0]
         # that its address is handed on or kept changes nothing
         stored = any(one.call is None and type(one.value) is not Expr for one in stores)
-        return _UNKNOWN if stored else self._told(owner)
+        return UNKNOWN if stored else self._told(owner)
 
     @staticmethod
-    def _told(owner: str | None) -> Owners | None:
+    def _told(owner: str | None) -> Names | None:
         return frozenset({owner}) if owner is not None else None
 
     def _is_kernel(self, use: Use) -> bool:

@@ -4,62 +4,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
-from dmamigrate.program.queries import Stop
 from dmamigrate.syntax.expr import Unary, strip
 from dmamigrate.syntax.functions import Function
-from dmamigrate.values.fold import Values
-from dmamigrate.values.questions import Inflow, Param, Question, Use
+from dmamigrate.values.names import UNKNOWN, Ask, NameDomain, Names
+from dmamigrate.values.questions import Param, Question, Use
 
-Ways = frozenset[str]
-Ask = Callable[[Question], Ways]
-_OWN: Ways = frozenset({"own"})
-_OTHER: Ways = frozenset({"?"})
+_OWN: Names = frozenset({"own"})
 
 
-class Probed:
-    """Answers for one tree."""
+class Probed(NameDomain):
+    """Whether ways lead from a pointer to the device that probe() was given."""
 
     name = "probed"
-    nothing: Ways = frozenset()
-
-    def __init__(self, values: Values) -> None:
-        self._values = values
 
     def is_own(self, use: Use) -> bool:
-        """Whether some way leads from this pointer to the device that probe() was given."""
-        return "own" in self._values.of(self, use)
+        """Whether some way does."""
+        return self.all_of(use) >= _OWN
 
-    @staticmethod
-    def unknown(stop: Stop) -> Ways:
-        """Somebody's."""
-        del stop
-        return _OTHER
-
-    @staticmethod
-    def dead_end(answer: Ways) -> bool:
-        """Whether nothing was found."""
-        return answer == _OTHER
-
-    @staticmethod
-    def join(question: Question, found: Iterable[tuple[Inflow, Ways]], stops: tuple[Stop, ...]) -> Ways:
-        """All ways."""
-        del question
-        ways = frozenset(way for _, several in found for way in several)
-        return ways | _OTHER if stops else ways
-
-    @staticmethod
-    def leaf(question: Question, ask: Ask) -> Ways | None:
+    def leaf(self, question: Question, ask: Ask) -> Names | None:
         """The first parameter of a probe() is the driver's own device."""
         del ask
         return _OWN if isinstance(question, Param) and question.position == 0 and is_probe(question.fn) else None
 
-    @staticmethod
-    def apply(use: Use, ask: Ask) -> Ways:
+    def apply(self, use: Use, ask: Ask) -> Names:
         """The address of a member is the member's."""
         expr = strip(use.expr)
-        return ask(use.of(expr.parts[0])) if isinstance(expr, Unary) and expr.op == "&" else _OTHER
+        return ask(use.of(expr.parts[0])) if isinstance(expr, Unary) and expr.op == "&" else UNKNOWN
 
 
 def is_probe(fn: Function) -> bool:
