@@ -50,7 +50,7 @@ FLOORS = (
     ("dmamigrate.changes", "dmamigrate.migrated", "dmamigrate.scan", "dmamigrate.review"),
     ("dmamigrate.config", "dmamigrate.baseline", "dmamigrate.touched", "dmamigrate.request", "dmamigrate.output",
      "dmamigrate.hook"),
-    ("dmamigrate.cli_options", "dmamigrate.cli"),
+    ("dmamigrate.cli_options", "dmamigrate.cli_model", "dmamigrate.cli"),
     ("dmamigrate.__main__",),
 )  # fmt: skip
 DOORS = {

@@ -110,3 +110,11 @@ Debug = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the evidence: where each address comes from.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show the summary only.")]
 Diff = Annotated[bool, typer.Option("--diff", help="Show the rewrites.")]
+
+# How help is asked for, everywhere.
+NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+def names_of(values: list[str] | None) -> tuple[str, ...]:
+    """The names in an option that may be given several times, each with several names between commas."""
+    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
