@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import NoReturn
 
@@ -18,7 +20,11 @@ def main() -> NoReturn:
         cli.main()
     except Interrupted as interrupted:
         sys.stderr.write("dmamigrate: interrupted\n")
-        sys.exit(128 + interrupted.number)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        # all that was begun has been undone; what a pool of processes does at exit may write to pipes that are gone
+        os._exit(128 + interrupted.number)
 
 
 if __name__ == "__main__":
