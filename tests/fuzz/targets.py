@@ -116,7 +116,8 @@ def _check_edits(finding: Finding, tree: Path) -> None:
         assert ";" not in old, f"{old} swallows a statement"
         for what, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
             if what != "equal":
-                assert _allowed(old[a:b], new[c:d]), (old[a:b], new[c:d])
+                by_type = finding.rule == "p2p-missing-mmio" and _by_type(old[a:b], new[c:d])
+                assert by_type or _allowed(old[a:b], new[c:d]), (old[a:b], new[c:d])
 
 
 def _tokens(code: str) -> list[str]:
@@ -129,6 +130,20 @@ def _allowed(old: list[str], new: list[str]) -> bool:
         return new[0] in ("dma_map_phys", "dma_unmap_phys")
     none = re.fullmatch(r"0[uUlL]*", "".join(old)) is not None
     return (none and new == _ATTRIBUTE) or (not old and new in (["|", *_ATTRIBUTE], [")", "|", *_ATTRIBUTE], ["("]))
+
+
+_PLACE = r"[\w.>-]+"
+_THROUGH = rf"{_PLACE}==PCI_P2PDMA_MAP_THRU_HOST_BRIDGE"
+_SET = rf"(?:if\({_THROUGH}\))?{_PLACE}\|=DMA_ATTR_MMIO;(?:else{_PLACE}&=~DMA_ATTR_MMIO;)?(?:fallthrough;)?"
+_CHOSEN = rf"{_THROUGH}\?DMA_ATTR_MMIO:0"
+
+
+def _by_type(old: list[str], new: list[str]) -> bool:
+    """The attribute set in a statement of its own, maybe by the map type, a local for it, or the choice as an argument."""
+    text = "".join(new)
+    if not old:
+        return re.fullmatch(rf"{_SET}|unsignedlongattrs=0;|\|\({_CHOSEN}\)", text) is not None
+    return re.fullmatch(r"0[uUlL]*", "".join(old)) is not None and re.fullmatch(rf"attrs|{_CHOSEN}", text) is not None
 
 
 Trial = Callable[[], None]
