@@ -73,7 +73,9 @@ def find(module: Module) -> Iterator[Defect | Skipped]:
     engine = module.engine
     for path in module.files:
         unit = engine.tree.unit(path)
-        for site in in_file(unit, engine.api, engine.api.named("alloc"))[0] if unit is not None else ():
+        if unit is None or not any(name.encode() in unit.source.data for name in engine.api.named("alloc")):
+            continue
+        for site in in_file(unit, engine.api, engine.api.named("alloc"))[0]:
             state = site.argument("state")
             place = Frame(site.fn).place(state) if state is not None else None
             if place is None or "[" in place or site.fn.macro:
