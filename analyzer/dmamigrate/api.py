@@ -105,6 +105,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     sink: tuple[_Sink, ...] = ()
     renamed: tuple[Renamed, ...] = ()
     callback: tuple[Renamed, ...] = ()
+    core: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,8 @@ class Api:
     `attributes` are all that the kernel knows, `kept` those on which a map and its unmap have to agree; `directions` are
     those that a mapping can have, `no_directions` the names that are none. `devices` says whose a struct device is by the
     member that holds it; `sinks` are the calls that give a device an address;
-    `renamed` are internals that are gone, and `callbacks` those of struct dma_map_ops, by their old names.
+    `renamed` are internals that are gone, and `callbacks` those of struct dma_map_ops, by their old names;
+    `core` is how the paths of the DMA layer itself begin.
     """
 
     calls: dict[str, ApiCall]
@@ -156,6 +158,7 @@ class Api:
     sinks: dict[str, Sink]
     renamed: dict[str, Renamed]
     callbacks: dict[str, Renamed]
+    core: tuple[str, ...]
 
     def fits(self, mapped: ApiCall, unmapped: ApiCall) -> bool:
         """Whether an unmap is of a family that ends this map."""
@@ -209,6 +212,7 @@ def load(files: Iterable[Path]) -> Api:
         sinks,
         renamed,
         callbacks,
+        tuple(prefix for _, table in held for prefix in table.core),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dmamigrate import match, renamed
-from dmamigrate.findings import Finding, Rewrite, Skipped
+from dmamigrate.findings import Finding, Rewrite, Skipped, Verdict
 from dmamigrate.lives import pair
 from dmamigrate.lives.detect import stored
 from dmamigrate.lives.detect.registry import DETECTORS
@@ -21,6 +21,7 @@ from dmamigrate.rewrite import p2p
 from dmamigrate.rewrite.decide import Case, decide, sharing
 from dmamigrate.rewrite.mend import mend
 from dmamigrate.rules import Rule
+from dmamigrate.syntax.functions import Function
 from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
 
@@ -119,6 +120,7 @@ class Work:
         tree, here = module.engine.tree, set(module.files)
         folder = tree.module(module.files[0])
         again = self._edited(module)
+        by_type: dict[Function, tuple[Rewrite, Verdict]] = {}  # one rewrite for all calls of a function
         for found in defects:
             rule, path = rules.get(found.rule), found.site.key[0]
             ordinary = found.life is not None and found.life.map.api.family not in module.engine.api.migrating
@@ -126,7 +128,10 @@ class Work:
                 continue
             fixed = mend(module, found, self.target)
             if found.rule == p2p.RULE and rule.withheld is None:
-                fixed = p2p.mend(module, found, defects, again, self.target)
+                fn = found.site.fn
+                if fn not in by_type:
+                    by_type[fn] = p2p.mend(module, found, defects, again, self.target)
+                fixed = by_type[fn]
             if fixed is not None:
                 yield replace(match.defect(rule, found), rewrite=fixed[0], verdict=fixed[1])
                 continue

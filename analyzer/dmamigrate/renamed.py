@@ -21,8 +21,6 @@ from dmamigrate.values.engine import Engine
 
 RULES = ("renamed-dma-internal", "legacy-dma-ops")
 OPS = "dma_map_ops"
-# What is being changed is no user of it: the DMA layer itself, and its headers.
-_CORE = ("kernel/dma/", "include/", "drivers/iommu/dma-iommu.", "drivers/pci/p2pdma.c", "mm/kmsan/")
 _TABLE = re.compile(rb"\b(?:struct\s+dma_map_ops)\b[^;{}=]*=\s*\{")
 
 
@@ -44,7 +42,7 @@ def find(engine: Engine, files: tuple[str, ...], rules: frozenset[str], target: 
     callbacks = {name: one for name, one in api.callbacks.items() if release(one.since) <= release(target)}
     for path in files:
         unit = engine.tree.unit(path)
-        if unit is None or path.startswith(_CORE):
+        if unit is None or path.startswith(api.core):
             continue
         if "renamed-dma-internal" in rules:
             yield from _names(engine, unit, {k: v for k, v in names.items() if k.encode() in unit.source.data})
@@ -118,13 +116,7 @@ def _callback(unit: Unit, item: Item, field: str, part: Expr, entry: Renamed) ->
 
 def _set_later(engine: Engine, unit: Unit, callbacks: dict[str, Renamed]) -> Iterator[Use]:
     stored = re.compile(rb"(?:->|\.)\s*(?:" + b"|".join(name.encode() for name in callbacks) + rb")\s*=(?!=)")
-    seen: set[int] = set()
-    for found in stored.finditer(unit.source.blanked):
-        item = unit.item_at(found.start())
-        if item is None or item.kind != "function" or item.head in seen:
-            continue
-        seen.add(item.head)
-        fn = unit.function(item)
+    for fn in unit.functions_with(stored):
         for node in fn.nodes:
             for store in walk(node.expr) if node.expr is not None else ():
                 target = strip(store.parts[0]) if isinstance(store, Assign) else None

@@ -15,7 +15,7 @@ from dmamigrate.program.types import Types, struct_tag
 from dmamigrate.syntax.expr import Assign, Call, Cast, Expr, Index, Initializer, Member, Unary, strip, walk
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
-from dmamigrate.syntax.unit import Unit
+from dmamigrate.syntax.unit import Unit, occurrences
 
 _HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 
@@ -27,17 +27,12 @@ _KEPT = re.compile(rb"\bdma_unmap_(?:addr|len)_set\s*\([^;{}]*,\Z")
 _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
 # Files that name a struct, beyond which copies of it as a whole are not looked for.
 _FILES = 120
-_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
 def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
     """Where a member of this name is stored to, or handed on by address, and the variable before it if that is all."""
-    at = text.find(field)
-    while at >= 0:
+    for at in occurrences(text, field):
         end = at + len(field)
-        if text[end : end + 1] not in (b"", b" ") and text[end] in _WORD:
-            at = text.find(field, end)
-            continue
         before = text[max(0, at - 100) : at].rstrip()
         named = before.endswith((b"->", b"."))
         if (named and (_STORED.match(text, end) or _HANDED.search(before) or _WRITTEN.search(before))) or (
@@ -45,7 +40,6 @@ def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
         ):
             base = _SIMPLE_BASE.search(before)
             yield at, base.group(1) if base else b""
-        at = text.find(field, end)
 
 
 def _declared_otherwise(text: bytes, variable: bytes, tag: str) -> bool:

@@ -32,7 +32,7 @@ RULE = "p2p-missing-mmio"
 _MMIO = "DMA_ATTR_MMIO"
 _LABEL = re.compile(rb"\bcase\s+" + THRU.encode() + rb"\s*:")
 _STACKED = re.compile(rb"\s*(?:case\b|default\s*:)")
-_BEFORE_CALL = re.compile(rb"[ \t]*(?:if \(!?|return )?\Z")
+_BEFORE_CALL = re.compile(rb"[ \t]*(?:if \(!?|return )?")
 _PLACE = re.compile(r"#(\d+)")
 
 
@@ -204,9 +204,7 @@ def _line_before(site: Site) -> tuple[int, str] | None:
     if expr is None:
         return None
     start = source.offset(source.line(expr.start))
-    if _BEFORE_CALL.match(source.blanked, start, expr.start) is None or source.blanked[start : expr.start].strip() not in (
-        b"", b"if (", b"if (!", b"return",
-    ):  # fmt: skip
+    if _BEFORE_CALL.fullmatch(source.blanked, start, expr.start) is None:
         return None
     before = source.blanked[fn.start : start].rstrip()
     if not before.endswith((b";", b"{", b"}", b":")):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dmamigrate.syntax.source import spaces
+
 _NESTED = rb"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)"
 _ATTRIBUTE = re.compile(rb"\b__attribute(?:__)?\s*" + _NESTED)
 _ANNOTATION_WITH_ARGUMENTS = re.compile(
@@ -67,7 +69,6 @@ _PLAIN_BLOCK = re.compile(rb"scoped|guard|with_|_class\b")
 _BARE_STATEMENT = re.compile(rb"(?<=[;{}:])\s*\n[ \t]*(?:([A-Za-z_]\w*)[ \t]*(\()|([A-Z][A-Z0-9_]+)(?=[ \t]*\n))")
 # a number glued to a name is half of an identifier that ## will paste together
 _PASTED = re.compile(rb"\b\d(?=\d*[A-Z]*_\w*[A-Z])")
-_BLANK = bytes(byte if byte == 0x0A else 0x20 for byte in range(256))
 _DIRECTIVE_LINE = re.compile(rb"^[ \t]*#[^\n]*", re.MULTILINE)
 _CONDITIONAL = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b[^\n]*", re.MULTILINE)
 
@@ -76,7 +77,7 @@ _UNMAP_STATE = re.compile(rb"\bDEFINE_DMA_UNMAP_(ADDR|LEN)\s*\(\s*(\w+)\s*\)")
 
 
 def _spaces(match: re.Match[bytes]) -> bytes:
-    return match.group().translate(_BLANK)
+    return spaces(match.group())
 
 
 def closing(text: bytes, opening: int, limit: int | None = None) -> int:
@@ -157,7 +158,7 @@ def _blank_macro_heads(text: bytes) -> bytes:
     for at, (name_end, end) in heads.items():
         name_text = text[at:name_end]
         if _PLAIN_BLOCK.search(name_text):
-            out[at : end + 1] = re.sub(rb"[^\n]", b" ", bytes(out[at : end + 1]))
+            out[at : end + 1] = spaces(bytes(out[at : end + 1]))
         elif len(name_text) >= 5:
             out[at:name_end] = b"while".ljust(len(name_text))
         elif len(name_text) >= 2:
@@ -273,6 +274,6 @@ def variants(text: bytes) -> list[bytes]:
             chosen = min(way, len(sides) - 2 + (not has_else[id(sides)]))
             for number, side in enumerate(sides):
                 end = side.inside if number == chosen or number == len(sides) - 1 else side.end
-                one[side.start : end] = re.sub(rb"[^\n]", b" ", bytes(one[side.start : end]))
+                one[side.start : end] = spaces(bytes(one[side.start : end]))
         result.append(bytes(one))
     return result

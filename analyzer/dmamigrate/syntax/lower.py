@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import tree_sitter
 
+from dmamigrate.syntax import macros
 from dmamigrate.syntax.expr import (
     Assign,
     Binary,
@@ -26,10 +27,6 @@ from dmamigrate.syntax.functions import CType, Edge, Guard, Node, Variable
 from dmamigrate.syntax.grammar import declarator, text_of, type_text
 
 ENTRY, EXIT = 0, 1
-# Macros of the kernel that are assignments.
-# what a driver keeps for its unmap, under names that are gone where no unmap needs them
-_UNMAP_STATE = frozenset({"dma_unmap_addr", "dma_unmap_addr_set", "dma_unmap_len", "dma_unmap_len_set"})
-_ASSIGNING = frozenset({"WRITE_ONCE", "smp_store_release", "rcu_assign_pointer", "RCU_INIT_POINTER", "smp_store_mb"})
 
 
 @dataclass
@@ -102,18 +99,8 @@ class Lowering:
                     return cast
                 callee = at("function")
                 args = [self.expr(a) for a in arguments.named_children if a.type != "comment"] if arguments else []
-                if isinstance(callee, Name) and callee.text in _ASSIGNING and len(args) == 2:
-                    target = args[0]
-                    if isinstance(target, Unary) and target.op == "&":
-                        target = target.parts[0]
-                    return Assign(start, end, (target, args[1]))
-                if isinstance(callee, Name) and callee.text in _UNMAP_STATE and len(args) >= 2:
-                    return self._unmap_state(args, start, end)
-                if isinstance(callee, Name) and callee.text == "swap" and len(args) == 2:
-                    # what a store reads is what was there before its statement: both at once
-                    stores = (Assign(start, end, (args[0], args[1])), Assign(start, end, (args[1], args[0])))
-                    return Binary(start, end, stores, ",")
-                return Call(start, end, (callee, *args))
+                meant = macros.plain(callee.text, args, start, end) if isinstance(callee, Name) else None
+                return meant if meant is not None else Call(start, end, (callee, *args))
             case "field_expression":
                 member = node.child_by_field_name("field")
                 arrow = any(child.type == "->" for child in node.children)
@@ -148,13 +135,6 @@ class Lowering:
             case "sizeof_expression" | "alignof_expression" | "offsetof_expression":
                 return Constant(start, end, (), text_of(node))
         return self._opaque(node, start, end)
-
-    @staticmethod
-    def _unmap_state(args: list[Expr], start: int, end: int) -> Expr:
-        """include/linux/dma-mapping.h: dma_unmap_addr() is a member, dma_unmap_addr_set() a store to it."""
-        field = args[1].text if isinstance(args[1], Name) else ""
-        member = Member(args[0].start, args[1].end, (args[0],), field, True)
-        return Assign(start, end, (member, args[2])) if len(args) == 3 else member
 
     def _cast_of(self, node: tree_sitter.Node, arguments: tree_sitter.Node | None) -> Expr | None:
         """`(u64)(a + b)`, which the grammar takes for a call."""

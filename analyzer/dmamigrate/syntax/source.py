@@ -53,7 +53,8 @@ def blank(data: bytes) -> bytes:
     return text
 
 
-def _spaces(text: bytes) -> bytes:
+def spaces(text: bytes) -> bytes:
+    """White space in place of `text`, its line ends kept."""
     return text.translate(_BLANK)
 
 
@@ -71,7 +72,7 @@ def _without_dead_code(text: bytes) -> bytes:
             if dead_from < 0 and word == b"if" and match.group(2).strip() == b"0":
                 dead_from, dead_depth = match.end(), depth
         elif dead_from >= 0 and depth == dead_depth:
-            pieces += (text[done:dead_from], _spaces(text[dead_from : match.start()]))
+            pieces += (text[done:dead_from], spaces(text[dead_from : match.start()]))
             done = match.start()
             dead_from = -1
         if word == b"endif":
@@ -96,7 +97,7 @@ class Source:
     @cached_property
     def code(self) -> bytes:
         """`blanked` without #define, #include and the like; the #if family stays."""
-        return _OTHER_DIRECTIVE.sub(lambda match: _spaces(match.group()), self.blanked)
+        return _OTHER_DIRECTIVE.sub(lambda match: spaces(match.group()), self.blanked)
 
     @cached_property
     def _line_starts(self) -> list[int]:

@@ -51,7 +51,7 @@ def may_define_functions(data: bytes) -> set[bytes]:
     return {name for line in _UNINDENTED.findall(data) for name in _BEFORE_PARENTHESIS.findall(line)}
 
 
-def _occurrences(data: bytes, word: bytes) -> Iterator[int]:
+def occurrences(data: bytes, word: bytes) -> Iterator[int]:
     """Where `word` stands as a whole identifier."""
     at = data.find(word)
     while at >= 0:
@@ -63,12 +63,12 @@ def _occurrences(data: bytes, word: bytes) -> Iterator[int]:
 
 def holds_word(data: bytes, word: bytes) -> bool:
     """Whether `word` stands in `data` as a whole identifier; faster than a pattern, which looks at every byte."""
-    return next(_occurrences(data, word), None) is not None
+    return next(occurrences(data, word), None) is not None
 
 
 def may_define_function(data: bytes, name: bytes) -> bool:
     """Whether a body may follow `name` and its parameters: what most files that name a function have not."""
-    for at in _occurrences(data, name):
+    for at in occurrences(data, name):
         found = _TO_BODY.match(data, at + len(name))
         # in a comment there may be anything
         if found is not None and (found.group().endswith(b"{") or b"/" in found.group()):
@@ -79,13 +79,13 @@ def may_define_function(data: bytes, name: bytes) -> bool:
 def _may_define_macro(data: bytes, name: bytes) -> bool:
     return any(
         _DEFINE.fullmatch(data, data.rfind(b"\n", 0, at) + 1, at) is not None or b"*/" in data[max(0, at - 80) : at]
-        for at in _occurrences(data, name)
+        for at in occurrences(data, name)
     )
 
 
 def _may_follow_type(data: bytes, name: bytes) -> bool:
     """Whether `name` may stand between the brace that closes a type and the semicolon."""
-    for at in _occurrences(data, name):
+    for at in occurrences(data, name):
         if _DECLARED.match(data, at + len(name)) is None:
             continue
         before = data[data.rfind(b";", 0, at) + 1 : at]
@@ -164,6 +164,15 @@ class Unit:
         if not may_define_function(self.source.data, name.encode()):
             return []
         return [self.function(item) for item in self.named("function", name)]
+
+    def functions_with(self, pattern: re.Pattern[bytes]) -> Iterator[Function]:
+        """The functions in which a pattern matches, each once, in order."""
+        seen: set[int] = set()
+        for found in pattern.finditer(self.source.blanked):
+            item = self.item_at(found.start())
+            if item is not None and item.kind == "function" and item.head not in seen:
+                seen.add(item.head)
+                yield self.function(item)
 
     def function_at(self, offset: int) -> Function | None:
         """The function, or the macro, that holds the byte at `offset`."""

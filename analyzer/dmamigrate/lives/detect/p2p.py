@@ -83,12 +83,7 @@ class _Watch(MapTypes):
 
 
 def _functions_with(unit: Unit, pattern: re.Pattern[bytes]) -> dict[int, Function]:
-    found: dict[int, Function] = {}
-    for match in pattern.finditer(unit.source.blanked):
-        item = unit.item_at(match.start())
-        if item is not None and item.kind == "function" and item.head not in found:
-            found[item.head] = unit.function(item)
-    return found
+    return {fn.start: fn for fn in unit.functions_with(pattern)}
 
 
 def _roots(explorer: Explorer, unit: Unit, maps: re.Pattern[bytes]) -> list[Function]:

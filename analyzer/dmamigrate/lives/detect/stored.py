@@ -79,7 +79,7 @@ def _to_members(module: Module) -> Iterator[_Candidate]:
         unit = module.engine.tree.unit(path)
         if unit is None or _STORE.search(unit.source.data) is None:
             continue
-        for fn in _holding(unit, _STORE):
+        for fn in unit.functions_with(_STORE):
             for index, node in enumerate(fn.nodes):
                 for expr in walk(node.expr) if node.expr is not None else ():
                     if isinstance(expr, Assign) and expr.op == "=" and _is_dma_address(module, expr, fn, unit):
@@ -92,7 +92,7 @@ def _to_calls(module: Module) -> Iterator[_Candidate]:
     pattern = _calls_of(typed)
     for path in module.files:
         unit = module.engine.tree.unit(path)
-        for fn in _holding(unit, pattern) if unit is not None else ():
+        for fn in unit.functions_with(pattern) if unit is not None else ():
             for index, call in fn.calls:
                 for position in typed.get(call.name, ()):
                     if position < len(call.args):
@@ -108,7 +108,7 @@ def _to_descriptors(module: Module) -> Iterator[_Candidate]:
         if unit is None or not names:
             continue
         words = re.compile(rb"\b(?:" + b"|".join(re.escape(name) for name in sorted(names)) + rb")\b")
-        for fn in _holding(unit, words):
+        for fn in unit.functions_with(words):
             for index, call in fn.calls:
                 for position in plain.get(call.name, ()):
                     if position < len(call.args) and words.search(_text(fn, call.args[position])):
@@ -142,7 +142,7 @@ def _kept(module: Module, unit: Unit) -> set[bytes]:
     if calls.search(unit.source.data) is None:
         return set()
     found: set[bytes] = set()
-    for fn in _holding(unit, calls):
+    for fn in unit.functions_with(calls):
         for index, node in enumerate(fn.nodes):
             for store in walk(node.expr) if node.expr is not None else ():
                 held = (
@@ -185,15 +185,6 @@ def _is_anothers(module: Module, fn: Function, node: int, call: Call) -> bool:
 
 def _text(fn: Function, expr: Expr) -> bytes:
     return fn.source.blanked[max(expr.start, 0) : max(expr.end, 0)]
-
-
-def _holding(unit: Unit, pattern: re.Pattern[bytes]) -> Iterator[Function]:
-    seen: set[int] = set()
-    for found in pattern.finditer(unit.source.blanked):
-        item = unit.item_at(found.start())
-        if item is not None and item.kind == "function" and item.head not in seen:
-            seen.add(item.head)
-            yield unit.function(item)
 
 
 def _is_dma_address(module: Module, store: Assign, fn: Function, unit: Unit) -> bool:
