@@ -113,6 +113,8 @@ def _check_edits(finding: Finding, tree: Path) -> None:
         by_path.setdefault(edit.path, []).append((edit.start, edit.end))
         old = _tokens(data[edit.start : edit.end].decode("utf-8", "surrogateescape"))
         new = _tokens(edit.text)
+        if finding.rule == "p2p-missing-mmio":
+            new = _without_choice(new)
         assert ";" not in old, f"{old} swallows a statement"
         for what, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
             if what != "equal":
@@ -138,11 +140,18 @@ _SET = rf"(?:if\({_THROUGH}\))?{_PLACE}\|=DMA_ATTR_MMIO;(?:else{_PLACE}&=~DMA_AT
 _CHOSEN = rf"{_THROUGH}\?DMA_ATTR_MMIO:0"
 
 
+def _without_choice(new: list[str]) -> list[str]:
+    """The tokens without a choice that is added to attributes, whose parentheses a comparison of tokens cannot pair."""
+    return re.sub(
+        r"\| \( [\w.> -]+ = = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE \? DMA_ATTR_MMIO : 0 \)", "", " ".join(new)
+    ).split()
+
+
 def _by_type(old: list[str], new: list[str]) -> bool:
-    """The attribute set in a statement of its own, maybe by the map type, a local for it, or the choice as an argument."""
+    """The attribute set in a statement of its own, maybe by the map type, a local for it, or the choice in place of 0."""
     text = "".join(new)
     if not old:
-        return re.fullmatch(rf"{_SET}|unsignedlongattrs=0;|\|\({_CHOSEN}\)", text) is not None
+        return re.fullmatch(rf"{_SET}|unsignedlongattrs=0;", text) is not None
     return re.fullmatch(r"0[uUlL]*", "".join(old)) is not None and re.fullmatch(rf"attrs|{_CHOSEN}", text) is not None
 
 
