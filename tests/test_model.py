@@ -43,10 +43,18 @@ from dmamigrate.model.versions import KNOWN, behaviour
 RULES = rules.load()
 
 
-def test_every_claim_of_every_rule_holds() -> None:
-    claims = list(prove(RULES, rules.tables().api))
+CLAIMING = [rule for rule in RULES if rule.templates or rule.refuted]
+
+
+@pytest.mark.parametrize("rule", CLAIMING, ids=lambda rule: rule.id)
+def test_every_claim_of_every_rule_holds(rule: rules.Rule) -> None:
+    claims = list(prove((rule,), rules.tables().api))
+    assert claims
     assert [claim for claim in claims if not claim.holds] == []
-    assert len(claims) > 20
+
+
+def test_rules_make_claims() -> None:
+    assert len(CLAIMING) > 5
 
 
 def test_no_state_is_an_error_and_no_proof() -> None:

@@ -13,6 +13,7 @@ sizes, directions and attributes (all numbers hexadecimal, offsets from the star
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dmamigrate.model.states import (
     CC_SHARED,
@@ -66,7 +67,13 @@ class Geometry:
         return (size + self.granule - 1) & ~(self.granule - 1)
 
 
-@dataclass
+@lru_cache(maxsize=256)
+def _buffer(geometry: Geometry, p2p: str | None) -> Buffer:
+    kind = "none" if p2p is None else "host bridge" if p2p == "none" else p2p
+    return Buffer("P", geometry.offset, geometry.size, kind)
+
+
+@dataclass(slots=True)
 class Machine:
     """One run: the state, the API version as (major, minor), and the effects so far, in words and exactly.
 
@@ -101,9 +108,7 @@ class Machine:
     @property
     def buffer(self) -> Buffer:
         """The memory under judgement."""
-        p2p = self.state.memory == "p2p-page"
-        kind = ("host bridge" if self.state.map_type == "none" else self.state.map_type) if p2p else "none"
-        return Buffer("P", self.geometry.offset, self.geometry.size, kind)
+        return _buffer(self.geometry, self.state.map_type if self.state.memory == "p2p-page" else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +125,15 @@ class Outcome:
         return effects if self.address is None else f"returns {self.address}; {effects}"
 
 
+_PART, _SMALL, _GRANULE = Geometry(0x40, 0x80), Geometry(0, 0x80), Geometry(0, 0x1000)
+
+
 def geometry_of(state: State) -> Geometry:
     """The plainest buffer of a state: one granule, a part of one, or a small one from kmalloc()."""
-    if not state.aligned:
-        return Geometry(0x40, 0x80)
-    return Geometry(0, 0x80) if state.kmalloc_bounce else Geometry(0, 0x1000)
+    return _PART if not state.aligned else _SMALL if state.kmalloc_bounce else _GRANULE
 
 
+@lru_cache(maxsize=256)
 def words(attrs: Attrs) -> str:
     """Attributes in short, in the order of their bits."""
     return "|".join(short for name, short in _SHORT if name in attrs) or "0"

@@ -62,8 +62,13 @@ class LifeOutcome:
 
 def run(life: LifeCalls, state: State, version: str) -> LifeOutcome:
     """Map, check, and unmap what was mapped. Raises ModelError for a call that the model does not have."""
-    # no call can tell kinds of memory without a page apart
-    return _run(life, replace(state, memory="mmio") if state.memory in WITHOUT_PAGE - {"mmio"} else state, version)
+    return _run(life, _without_page(state) if state.memory in WITHOUT_PAGE else state, version)
+
+
+@lru_cache(maxsize=16384)
+def _without_page(state: State) -> State:
+    """The state that stands for all memory without a page, which no call can tell apart."""
+    return replace(state, memory="mmio")
 
 
 @lru_cache(maxsize=65536)
