@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from dmamigrate.rewrite.layout import apply
 from dmamigrate.values.knowledge import Knowledge
 
 ROOT = Path(__file__).parent.parent
+
+# No test uses, or leaves, answers in the folder of whoever runs it; those that are about them say so.
+os.environ["DMAMIGRATE_CACHE"] = "false"
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from dmamigrate.cli_options import (
     Jobs,
     Level,
     LevelName,
+    NoCache,
     Output,
     Pages,
     Paths,
@@ -40,6 +41,7 @@ from dmamigrate.cli_options import (
     Target,
     Tree,
     Verbose,
+    VerifyCache,
     names_of,
 )  # fmt: skip
 from dmamigrate.errors import DmamigrateError, UsageError
@@ -108,6 +110,8 @@ def scan(
     ] = None,
     exit_zero: ExitZero = False,
     jobs: Jobs = None,
+    no_cache: NoCache = False,
+    verify_cache: VerifyCache = False,
     debug: Debug = False,
 ) -> None:
     """Find the calls, trace their addresses, propose rewrites and prove them."""
@@ -117,6 +121,7 @@ def scan(
     asked = request.Request(
         tuple(paths or ()), tree, target, names_of(select), names_of(ignore), level, pages, effort, jobs,
         tuple(sources or ()), rules, staged, since, everything, baseline if write_baseline is None else None, stdin_filename,
+        False if no_cache else None, verify_cache,
     )  # fmt: skip
     held = request.settings((stdin_filename or Path(),) if stdin_filename else asked.paths)
     if write_baseline is not None:
@@ -266,6 +271,8 @@ def patch(
         bool, typer.Option("--force", help="With --in-place: also files with uncommitted changes.")
     ] = False,
     jobs: Jobs = None,
+    no_cache: NoCache = False,
+    verify_cache: VerifyCache = False,
     debug: Debug = False,
 ) -> None:
     """Write what is proved as patches: a series for git am, or changed files."""
@@ -278,7 +285,7 @@ def patch(
         raise UsageError("where to? give one of -o FOLDER, --in-place and --stdout")
     asked = request.Request(
         tuple(paths or ()), tree, target, names_of(select), names_of(ignore), level, pages, effort, jobs,
-        tuple(sources or ()), rules, staged, since, everything, baseline,
+        tuple(sources or ()), rules, staged, since, everything, baseline, None, False if no_cache else None, verify_cache,
     )  # fmt: skip
     held = request.settings(asked.paths)
     wishes = produce.Wishes(
@@ -384,10 +391,12 @@ def rules(
 @app.command(short_help="Show what is in force, and from where.")
 def config(paths: Paths = None) -> None:
     """Show what is in force for a path, and where each value was set."""
+    from dmamigrate import answers, request
     from dmamigrate import config as settings
-    from dmamigrate import request
 
     typer.echo(settings.text(request.settings(tuple(paths or ()))), nl=False)
+    where = answers.folder()
+    typer.echo(f"answers of earlier runs: {where}, {answers.size(where) / (1 << 20):.1f} MB; --no-cache does without")
 
 
 @hook_app.command()

@@ -87,6 +87,10 @@ Pages = Annotated[
 EffortOption = Annotated[
     Effort | None, typer.Option("--effort", help="How far an address is traced before it is given up.")
 ]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep answers of earlier runs.")]
+VerifyCache = Annotated[
+    bool, typer.Option("--verify-cache", help="Read every file that a kept answer rests on, whatever its times say.")
+]
 Staged = Annotated[bool, typer.Option("--staged", help="Judge what is staged: what that change touches.")]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="REV", help="Judge what changed since this commit or branch.")

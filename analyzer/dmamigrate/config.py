@@ -39,11 +39,15 @@ class _Keys(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename="keb
     sources: tuple[str, ...] | None = None
     rules: str | None = None
     baseline: str | None = None
+    cache: bool | None = None
     per_path_ignores: tuple[_Ignore, ...] = ()
 
 
 KEYS = tuple(name for name in _Keys.__struct_fields__ if name != "per_path_ignores")
-DEFAULTS: Mapping[str, Any] = {"level": "note", "pages": False, "effort": "normal", "jobs": 0, "format": "text"}
+DEFAULTS: Mapping[str, Any] = {
+    "level": "note", "pages": False, "effort": "normal", "jobs": 0, "format": "text",
+    "cache": True,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dmamigrate import baseline, config, rules, touched
+from dmamigrate import answers, baseline, config, rules, touched
 from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Level, Progress, Report, Silenced
@@ -43,6 +43,8 @@ class Request:
     everything: bool = False
     baseline: Path | None = None
     stdin_name: Path | None = None
+    cache: bool | None = None
+    verify_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def options(asked: Request, held: config.Settings, version: str) -> scans.Option
         budget=budget(value("effort", asked.effort)),
         pages=value("pages", asked.pages),
         version=version,
+        keeping=answers.Keeping(answers.folder(), asked.verify_cache) if value("cache", asked.cache) else None,
     )
 
 

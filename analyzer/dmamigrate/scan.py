@@ -9,13 +9,14 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from dmamigrate import place as place_of
 from dmamigrate import processes, renamed
+from dmamigrate.answers import Answers, Keeping
 from dmamigrate.api import Api
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skipped
@@ -23,6 +24,7 @@ from dmamigrate.judge import Result, Work
 from dmamigrate.lives.detect import stored
 from dmamigrate.lives.detect.registry import DETECTORS, WORDS
 from dmamigrate.program.queries import Budget
+from dmamigrate.program.reads import Reads, Taken
 from dmamigrate.program.tree import Shared, Tree
 from dmamigrate.rules import Rule
 from dmamigrate.syntax import prefilter
@@ -49,7 +51,8 @@ class Options:
     """What a scan is asked to do.
 
     `overlay` has the content of files, by their path in the tree, that is taken instead of what is on disk; an empty one
-    stands for no file. `only` are the files to judge, instead of all below `paths`.
+    stands for no file. `only` are the files to judge, instead of all below `paths`. `keeping` says where answers are kept,
+    None for nowhere.
     """
 
     paths: tuple[Path, ...]
@@ -65,6 +68,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     overlay: Mapping[str, bytes] = field(default_factory=dict)
     only: tuple[str, ...] | None = None
+    keeping: Keeping | None = None
 
 
 def find_tree(paths: Iterable[Path]) -> Path:
@@ -128,7 +132,8 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     files, left_out = _files(options, root)
     needed = wanted(options.rules, options.knowledge.api, options.pages)
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
-    found, unreadable = prefilter.holding(on_disk, needed, options.jobs)
+    kept = _kept(options, root, target)
+    found, unreadable = (prefilter.holding if kept is None else kept.holding)(on_disk, needed, options.jobs)
     relative = list(dict.fromkeys(relative_to(path, root) for path in found))
     if options.overlay:
         asked_for = {relative_to(path, root) for path in files}
@@ -140,13 +145,11 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     overlay = dict(options.overlay)
     # what has most to read first, so that no process is left with it at the end
     groups = sorted(modules(Tree(root, overlay=overlay), relative), key=lambda files: -_size(root, files))
-    judge = Judge(work(options, root, target), options.limits, overlay)
-    for done, result in enumerate(processes.each(judge, groups, options.jobs, judge.lost), 1):
+    judge = Judge(work(options, root, target), options.limits, overlay, kept is not None, time.time_ns())
+    for result in _results(judge, groups, options.jobs, kept, progress):
         findings += result.findings
         skipped += result.skipped
         unjudged = unjudged or bool(result.skipped)
-        if progress is not None:
-            progress(done, len(groups), groups[done][0] if done < len(groups) else "")
     # the other half of a life may stand in a file that names no call of a rule's
     asked = [path.resolve() for path in options.paths] if options.only is None else []
     elsewhere = {f.span.path for f in findings} - set(relative)
@@ -157,6 +160,34 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
         len(files), len(relative), time.monotonic() - started, lines(Tree(root, overlay=overlay), ordered),
         unjudged=unjudged,
     )  # fmt: skip
+
+
+def _kept(options: Options, root: Path, target: str) -> Answers | None:
+    """What is kept of this tree for what is asked; None where nothing is to be, or not all is asked of what is on disk."""
+    if options.keeping is None or options.overlay or options.only is not None:
+        return None
+    asked = (options.version, options.rules, options.knowledge, options.budget, target, options.pages)
+    return Answers(options.keeping, root, asked)
+
+
+def _results(
+    judge: Judge, groups: list[tuple[str, ...]], jobs: int, kept: Answers | None, progress: Progress | None
+) -> Iterator[Result]:
+    """What is found in each module: what is kept of it, else what judging it says, which is kept then."""
+    held = {files: kept.get(files) for files in groups} if kept is not None else {}
+    known = [result for result in held.values() if result is not None]
+    left = [files for files in groups if held.get(files) is None]
+    yield from known
+    try:
+        for number, answer in enumerate(processes.each(judge, left, jobs, judge.lost)):
+            if kept is not None and answer.taken is not None:
+                kept.put(left[number], answer.result, answer.taken)
+            if progress is not None:
+                progress(len(known) + number + 1, len(groups), left[number + 1][0] if number + 1 < len(left) else "")
+            yield answer.result
+    finally:
+        if kept is not None:
+            kept.end()
 
 
 def _files(options: Options, root: Path) -> tuple[list[str], list[prefilter.Unread]]:
@@ -246,28 +277,43 @@ def lines(tree: Tree, findings: Iterable[Finding]) -> dict[tuple[str, int], str]
     return result
 
 
-@cache
-def _shared(root: Path) -> Shared:
-    """What this process has read of the kernel at `root`."""
-    del root
+@lru_cache(maxsize=1)
+def _shared(root: Path, begun: int) -> Shared:
+    """What this process has read of the kernel at `root` for the scan that was begun then."""
+    del root, begun
     return Shared()
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What is found in a module, and what was read for it; None where it would not be found again for certain."""
+
+    result: Result
+    taken: Taken | None = None
+
+
+@dataclass(frozen=True)
 class Judge:
-    """Judges one module after the other, each within `limits`; a process of its own may do so."""
+    """Judges one module after the other, each within `limits`; a process of its own may do so.
+
+    `keeps` asks for what was read; `begun` tells one scan from the next.
+    """
 
     work: Work
     limits: Limits
     overlay: dict[str, bytes] = field(default_factory=dict)
+    keeps: bool = False
+    begun: int = 0
 
-    def __call__(self, files: tuple[str, ...]) -> Result:
+    def __call__(self, files: tuple[str, ...]) -> Answer:
         """What is found in a module. Where that goes wrong its files are judged one by one: one of them costs no other its findings."""
+        reads = Reads()
         try:
-            return self._within(files, self.limits.seconds)
+            result = self._within(files, self.limits.seconds, reads)
+            return Answer(result, reads.taken(_shared(self.work.root, self.begun).told) if self.keeps else None)
         except (Exception, processes.OverBudget) as error:
             if len(files) == 1:
-                return Result([], [Skipped(files[0], reason(error))])
+                return Answer(Result([], [Skipped(files[0], reason(error))]))
         left = self.limits.seconds
         result = Result([], [])
         for file in files:
@@ -275,25 +321,25 @@ class Judge:
             try:
                 if left <= 0:
                     raise processes.OverBudget(f"its module takes more than {self.limits.seconds:g} s of CPU time")
-                alone = self._within((file,), min(left, self.limits.seconds / 4))
+                alone = self._within((file,), min(left, self.limits.seconds / 4), Reads())
             except (Exception, processes.OverBudget) as error:
                 alone = Result([], [Skipped(file, reason(error))])
             left -= time.process_time() - started
             result = Result([*result.findings, *alone.findings], [*result.skipped, *alone.skipped])
-        return result
+        return Answer(result)
 
-    def _within(self, files: tuple[str, ...], seconds: float) -> Result:
+    def _within(self, files: tuple[str, ...], seconds: float, reads: Reads) -> Result:
         """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes wrong."""
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
         with processes.limited(seconds, self.limits.megabytes):
-            shared = None if self.overlay else _shared(self.work.root)
-            tree = Tree(self.work.root, overlay=self.overlay, shared=shared)
+            shared = None if self.overlay else _shared(self.work.root, self.begun)
+            tree = Tree(self.work.root, overlay=self.overlay, shared=shared, reads=reads)
             return self.work.module(Engine(tree, self.work.knowledge, self.work.budget), files).result
 
     @staticmethod
-    def lost(files: tuple[str, ...]) -> Result:
+    def lost(files: tuple[str, ...]) -> Answer:
         """What is said of a module that the process judging it did not survive."""
-        return Result([], [Skipped(path, "the process that judged it died") for path in files])
+        return Answer(Result([], [Skipped(path, "the process that judged it died") for path in files]))
 
 
 def reason(error: BaseException) -> str:

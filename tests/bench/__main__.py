@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Time the tool against others in one run: `python -m tests.bench TREE [ROUNDS]`. Figures are medians; trust the ratios.
 
-The prefilter against `rg -l`, a whole scan against `rg -l` and against Coccinelle's bare two-call rewrite, and the start.
+The prefilter against `rg -l`, a whole scan against `rg -l` and against Coccinelle's bare two-call rewrite, without and with
+answers of an earlier run, and the start.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import statistics
@@ -17,9 +19,9 @@ from pathlib import Path
 
 _WORDS = ("dma_map_resource", "dma_unmap_resource", "dma_map_phys", "dma_unmap_phys")
 _PREFILTER = (
-    "import sys; from pathlib import Path; from dmamigrate.syntax.prefilter import c_files, holding;"
+    "import sys; from pathlib import Path; from dmamigrate.syntax.prefilter import Wanted, c_files, holding;"
     "files = [one for one in c_files([Path('drivers')], Path())[0] if one.endswith('.c')];"
-    "print(len(holding(files, sys.argv[1:], 2)[0]))"
+    "print(len(holding(files, Wanted(tuple(sys.argv[1:])), 2)[0]))"
 )
 _COCCI = """@@ expression d, p, s, r, a; @@
 - dma_map_resource(d, p, s, r, a)
@@ -40,20 +42,25 @@ def main() -> None:
     """Run every command in turn, round after round, and print medians and ratios."""
     tree, rounds = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3
     tool = [sys.executable, "-m", "dmamigrate"]
-    with tempfile.NamedTemporaryFile("w", suffix=".cocci") as rule:
+    with tempfile.NamedTemporaryFile("w", suffix=".cocci") as rule, tempfile.TemporaryDirectory() as home:
         rule.write(_COCCI)
         rule.flush()
+        os.environ["XDG_CACHE_HOME"] = home
         commands = {
             "rg -l": ["rg", "-l", "--no-ignore", "-g", "*.c", "|".join(_WORDS), "drivers"],
             "prefilter": [sys.executable, "-c", _PREFILTER, *_WORDS],
-            "scan drivers": [*tool, "scan", "drivers", "--exit-zero"],
-            "scan one file": [*tool, "scan", "drivers/dma/pl330.c", "--exit-zero"],
+            "cold": [*tool, "scan", "drivers", "--exit-zero", "--no-cache"],
+            "warm": [*tool, "scan", "drivers", "--exit-zero"],
+            "one file": [*tool, "scan", "drivers/dma/pl330.c", "--exit-zero", "--no-cache"],
+            "one file, warm": [*tool, "scan", "drivers/dma/pl330.c", "--exit-zero"],
             "spatch": ["spatch", "--very-quiet", "--sp-file", rule.name, "--dir", "drivers"],
             "spatch -j 2": ["spatch", "--very-quiet", "--sp-file", rule.name, "--dir", "drivers", "--jobs", "2"],
             "--version": [*tool, "--version"],
         }
         commands = {name: command for name, command in commands.items() if shutil.which(command[0])}
         times: dict[str, list[float]] = {name: [] for name in commands}
+        for name in ("warm", "one file, warm"):
+            _seconds(commands[name], tree)
         for _ in range(rounds):
             for name, command in commands.items():
                 times[name].append(_seconds(command, tree))
@@ -62,9 +69,10 @@ def main() -> None:
         print(f"{name:14} {medians[name]:7.2f} s  ({min(found):.2f} to {max(found):.2f})")
     for one, other in (
         ("prefilter", "rg -l"),
-        ("scan drivers", "rg -l"),
-        ("scan drivers", "spatch"),
-        ("scan drivers", "spatch -j 2"),
+        ("cold", "rg -l"),
+        ("cold", "spatch -j 2"),
+        ("warm", "rg -l"),
+        ("warm", "cold"),
     ):
         if one in medians and other in medians:
             print(f"{one} / {other}: {medians[one] / medians[other]:.2f}")

@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from dmamigrate.errors import ModelError, UsageError
 
 _SOURCES = Path(__file__).parent / "harness" / "boot"
@@ -128,8 +130,7 @@ def machines(arches: Sequence[Arch], names: Sequence[str]) -> Sequence[str]:
 
 def cache_folder() -> Path:
     """Where kernels are kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "dmamigrate" / "boot"
+    return platformdirs.user_cache_path("dmamigrate") / "boot"
 
 
 def _run(command: Sequence[str], seconds: int, what: str, cwd: Path | None = None) -> None:

@@ -11,54 +11,68 @@ from functools import cache
 from pathlib import Path
 
 from dmamigrate.errors import SourceError
+from dmamigrate.program.reads import UNREADABLE, Group, Listing, Reads, Seen, digest_of, listed, stamp_of
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
 from dmamigrate.syntax.prefilter import Words, stems
-from dmamigrate.syntax.source import Source, read
-from dmamigrate.syntax.source import contents as source_bytes
+from dmamigrate.syntax.source import Source, of_bytes, opened
 from dmamigrate.syntax.unit import Unit, holds_word, may_define_functions, may_define_struct
 
 # Generated register headers; nothing that an address is traced through is defined there.
 _LARGEST = 2_000_000
 _LARGEST_HEADER = 200_000
-_SUFFIXES = (".c", ".h")
 # Folders that hold many unrelated modules, too many to be searched for the sake of one.
 _MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs", "tools", "samples", "Documentation"})
 # What a call may resolve to when it is not a driver's own: never searched, the tables speak for it.
 _HEADER_ROOTS = ("include", "arch/x86/include")
 
 
+_UP = re.compile(r"\.\./\w|/\.\.\s*$", re.MULTILINE)
+_BUILDS = re.compile(r"^\s*obj-", re.MULTILINE)
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The kernel's own headers, what they include, and which files of a folder may define a function, by its name.
-
-    Kept from tree to tree: every module asks for the same ones.
+    """What is kept from tree to tree, since every module asks for it: the kernel's own headers, their folders, what they
+    include, and which files of a folder may define a function, by its name; each with what was read for it. `told` are
+    the groups that were handed out.
     """
 
-    units: dict[str, Unit | None] = field(default_factory=dict)
-    includes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    definers: dict[str, dict[bytes, tuple[str, ...]]] = field(default_factory=dict)
+    units: dict[str, tuple[Unit | None, Seen]] = field(default_factory=dict)
+    folders: dict[str, Listing] = field(default_factory=dict)
+    includes: dict[str, tuple[tuple[str, ...], Group]] = field(default_factory=dict)
+    definers: dict[str, tuple[dict[bytes, tuple[str, ...]], Group]] = field(default_factory=dict)
+    told: set[bytes] = field(default_factory=set)
 
 
 class Tree:
     """The files below `root`; paths are relative to it, with forward slashes."""
 
-    def __init__(self, root: Path, overlay: dict[str, bytes] | None = None, shared: Shared | None = None) -> None:
-        """`overlay` has files to use instead of those on disk; `shared` is of this `root`, for trees without one."""
+    def __init__(
+        self,
+        root: Path,
+        overlay: dict[str, bytes] | None = None,
+        shared: Shared | None = None,
+        reads: Reads | None = None,
+    ) -> None:
+        """`overlay` has files to use instead of those on disk; `shared` is of this `root`, for trees without one.
+
+        What is read of the disk is told to `reads`.
+        """
         self.root = root
         self._overlay = overlay or {}
         self._shared = shared if shared is not None else Shared()
+        self._reads = reads if reads is not None else Reads()
+        self._is_kernel = (root / "MAINTAINERS").exists()
         self._units: dict[str, Unit | None] = {}
-        self._data: dict[str, bytes] = {}
-        self._folders: dict[str, tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]] = {}
-        self._include = cache(self._include_uncached)
+        self._data: dict[str, tuple[bytes, Seen]] = {}
+        self._folders: dict[str, Listing] = {}
+        self._include: dict[tuple[str, str, bool], tuple[str | None, tuple[str, ...]]] = {}
         self._headers: dict[str, tuple[Unit, ...]] = {}
         self._search = cache(self._search_uncached)
-        self._contents = cache(self._contents_uncached)
-        self._reaches_up = cache(self._reaches_up_uncached)
-        self._builds = cache(self._builds_uncached)
+        self._texts: dict[str, tuple[tuple[tuple[str, bytes], ...], Group]] = {}
         self._direct: dict[str, tuple[str, ...]] = {}
-        self._makefile = cache(self._makefile_uncached)
+        self._makefiles: dict[str, tuple[str, tuple[tuple[str, Seen], ...]]] = {}
         self._module = cache(self._module_uncached)
         self._struct = cache(self._struct_uncached)
         self._find_functions = cache(self._find_functions_uncached)
@@ -67,8 +81,8 @@ class Tree:
 
     def edited(self, overlay: dict[str, bytes]) -> Tree:
         """The same tree with other content for some files, whose answers are its own."""
-        shared = Shared(self._shared.units, self._shared.includes)
-        return Tree(self.root, {**self._overlay, **overlay}, shared)
+        shared = Shared(self._shared.units, self._shared.folders, self._shared.includes)
+        return Tree(self.root, {**self._overlay, **overlay}, shared, self._reads)
 
     # files
 
@@ -80,52 +94,56 @@ class Tree:
 
     def _open(self, path: str) -> Unit | None:
         self.opened += 1
-        if not path.startswith("include/") or path in self._overlay:
-            return self._read(path)
-        if path not in self._shared.units:
-            self._shared.units[path] = self._read(path)
-        return self._shared.units[path]
-
-    def _read(self, path: str) -> Unit | None:
         if path in self._overlay:
             return Unit(Source(path, self._overlay[path]))
+        if not path.startswith("include/"):
+            unit, seen = self._read(path)
+        else:
+            if path not in self._shared.units:
+                self._shared.units[path] = self._read(path)
+            unit, seen = self._shared.units[path]
+        self._reads.file(path, seen)
+        return unit
+
+    def _read(self, path: str) -> tuple[Unit | None, Seen]:
         try:
-            return Unit(read(self.root / path, path))
+            data, status = opened(self.root / path)
+        except OSError:
+            return None, UNREADABLE
+        seen = Seen(digest_of(data), stamp_of(status))
+        try:
+            return Unit(of_bytes(path, data)), seen
         except SourceError:
-            return None
+            return None, seen
 
     def contents(self, path: str) -> bytes:
         """The bytes of the C file at `path` as searches see them: none where it is too large, or nothing but #defines."""
         if path in self._overlay:
             return self._overlay[path]
         if path not in self._data:
-            try:
-                data = source_bytes(self.root / path)[:_LARGEST]
-            except OSError:
-                data = b""
-            # generated headers of nothing but #defines: large, many, and no code
-            header = path.endswith(".h") and (len(data) > _LARGEST_HEADER or b";" not in data)
-            self._data[path] = b"" if header else data
-        return self._data[path]
+            self._data[path] = self._searched(path)
+        data, seen = self._data[path]
+        self._reads.file(path, seen)
+        return data
 
-    def _folder(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
-        """The C files and the subfolders of a folder, sorted, and the files as a set."""
-        if folder not in self._folders:
-            files: list[str] = []
-            folders: list[str] = []
-            prefix = f"{folder}/" if folder else ""
-            try:
-                with os.scandir(self.root / folder) as entries:
-                    for entry in entries:
-                        if entry.name.endswith(_SUFFIXES) and entry.is_file():
-                            files.append(prefix + entry.name)
-                        elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                            folders.append(prefix + entry.name)
-            except OSError:
-                pass
-            files += [p for p in self._overlay if p.rpartition("/")[0] == folder and p not in files]
-            self._folders[folder] = (tuple(sorted(files)), tuple(sorted(folders)), frozenset(files))
-        return self._folders[folder]
+    def _searched(self, path: str) -> tuple[bytes, Seen]:
+        try:
+            whole, status = opened(self.root / path)
+        except OSError:
+            return b"", UNREADABLE
+        data = whole[:_LARGEST]
+        # generated headers of nothing but #defines: large, many, and no code
+        header = path.endswith(".h") and (len(data) > _LARGEST_HEADER or b";" not in data)
+        return b"" if header else data, Seen(digest_of(whole), stamp_of(status))
+
+    def _folder(self, folder: str) -> Listing:
+        """What is in a folder."""
+        known = self._shared.folders if folder.startswith(_HEADER_ROOTS) and not self._overlay else self._folders
+        if folder not in known:
+            more = [path for path in self._overlay if path.rpartition("/")[0] == folder]
+            known[folder] = listed(self.root, folder, more)
+        self._reads.folder(folder, known[folder].seen)
+        return known[folder]
 
     def below(self, folder: str, limit: int = 1500) -> Iterator[str]:
         """The C files of `folder` and, breadth first, of the folders below it, `limit` at most.
@@ -136,13 +154,13 @@ class Tree:
         family = not self._has_makefile(folder)
         while queue:
             current = queue.pop(0)
-            files, folders, _ = self._folder(current)
-            for file in files:
+            here = self._folder(current)
+            for file in here.files:
                 if limit <= 0:
                     return
                 limit -= 1
                 yield file
-            queue += [one for one in folders if family or not self._builds(one) or self._reaches_up(one)]
+            queue += [one for one in here.folders if family or not self._builds(one) or self._reaches_up(one)]
 
     def search(self, word: str, folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold `word` as a whole identifier."""
@@ -152,8 +170,15 @@ class Tree:
         needle = word.encode()
         return tuple(path for path, data in self._contents(folder) if needle in data and holds_word(data, needle))
 
-    def _contents_uncached(self, folder: str) -> tuple[tuple[str, bytes], ...]:
-        return tuple((path, self.contents(path)) for path in self.below(folder, 4000))
+    def _contents(self, folder: str) -> tuple[tuple[str, bytes], ...]:
+        """The C files below `folder`, with what searches see of them."""
+        if folder not in self._texts:
+            with self._reads.together() as group:
+                texts = tuple((path, self.contents(path)) for path in self.below(folder, 4000))
+            self._texts[folder] = texts, group[0]
+        texts, read = self._texts[folder]
+        self._reads.group(read)
+        return texts
 
     def search_any(self, words: Iterable[str], folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold one of `words` as a whole identifier."""
@@ -189,23 +214,37 @@ class Tree:
             if siblings:
                 return folder
 
-    def _reaches_up_uncached(self, folder: str) -> bool:
+    def _reaches_up(self, folder: str) -> bool:
         """Whether a folder's Makefile names something beside the folder: its files are then built, or built with, elsewhere."""
-        return re.search(r"\.\./\w|/\.\.\s*$", self._makefile(folder), re.MULTILINE) is not None
+        return _UP.search(self._makefile(folder)) is not None
 
-    def _makefile_uncached(self, folder: str) -> str:
+    def _makefile(self, folder: str) -> str:
+        if folder not in self._makefiles:
+            self._makefiles[folder] = self._find_makefile(folder)
+        text, tried = self._makefiles[folder]
+        for path, seen in tried:
+            self._reads.file(path, seen)
+        return text
+
+    def _find_makefile(self, folder: str) -> tuple[str, tuple[tuple[str, Seen], ...]]:
+        """The text of a folder's Makefile, and the files that were looked at for it."""
+        tried: list[tuple[str, Seen]] = []
         for name in ("Makefile", "Kbuild"):
+            path = f"{folder}/{name}" if folder else name
             try:
-                return (self.root / folder / name).read_text("utf-8", "replace")
+                data, status = opened(self.root / path)
             except OSError:
+                tried.append((path, UNREADABLE))
                 continue
-        return ""
+            tried.append((path, Seen(digest_of(data), stamp_of(status))))
+            return data.decode("utf-8", "replace"), tuple(tried)
+        return "", tuple(tried)
 
     def _has_makefile(self, folder: str) -> bool:
         return bool(self._makefile(folder))
 
-    def _builds_uncached(self, folder: str) -> bool:
-        return re.search(r"^\s*obj-", self._makefile(folder), re.MULTILINE) is not None
+    def _builds(self, folder: str) -> bool:
+        return _BUILDS.search(self._makefile(folder)) is not None
 
     @staticmethod
     def common(first: str, second: str) -> str:
@@ -219,7 +258,7 @@ class Tree:
 
     def is_driver_folder(self, folder: str) -> bool:
         """Whether `folder` may be searched whole for what one driver does: not drivers/ or include/ itself."""
-        if not (self.root / "MAINTAINERS").exists():
+        if not self._is_kernel:
             return True
         return folder not in _MANY_MODULES and not folder.startswith("include/")
 
@@ -251,17 +290,35 @@ class Tree:
 
     def _direct_includes(self, unit: Unit) -> tuple[str, ...]:
         path = unit.source.path
-        known = self._shared.includes if path.startswith("include/") else self._direct
-        if path not in known:
-            found = (self.resolve_include(path, name, quoted) for name, quoted in unit.includes)
-            known[path] = tuple(dict.fromkeys(one for one in found if one is not None))
-        return known[path]
+        if not path.startswith("include/") or self._overlay:
+            if path not in self._direct:
+                self._direct[path] = self._resolved(unit)
+            return self._direct[path]
+        if path not in self._shared.includes:
+            with self._reads.together() as group:
+                found = self._resolved(unit)
+            self._shared.includes[path] = found, group[0]
+        found, read = self._shared.includes[path]
+        for folder, seen in read.folders.items():
+            self._reads.folder(folder, seen)
+        return found
+
+    def _resolved(self, unit: Unit) -> tuple[str, ...]:
+        found = (self.resolve_include(unit.source.path, name, quoted) for name, quoted in unit.includes)
+        return tuple(dict.fromkeys(one for one in found if one is not None))
 
     def resolve_include(self, includer: str, name: str, quoted: bool) -> str | None:
         """The path of an included header, None if it is not in the tree."""
-        return self._include(includer.rpartition("/")[0], name, quoted)
+        key = (includer.rpartition("/")[0], name, quoted)
+        if key not in self._include:
+            self._include[key] = self._find_include(*key)
+        found, looked_into = self._include[key]
+        for folder in looked_into:
+            self._folder(folder)
+        return found
 
-    def _include_uncached(self, folder: str, name: str, quoted: bool) -> str | None:
+    def _find_include(self, folder: str, name: str, quoted: bool) -> tuple[str | None, tuple[str, ...]]:
+        """The path of an included header, and the folders that were looked into for it."""
         candidates: list[str] = []
         if quoted:
             # -I $(src)/.. and the like
@@ -274,10 +331,12 @@ class Tree:
             ]
             candidates = [os.path.normpath(c.lstrip("/")) for c in candidates]
         candidates += [f"{root}/{name}" for root in (*_HEADER_ROOTS, "include/uapi")]
+        looked_into: list[str] = []
         for candidate in candidates:
-            if candidate in self._folder(candidate.rpartition("/")[0])[2]:
-                return candidate
-        return None
+            looked_into.append(candidate.rpartition("/")[0])
+            if candidate in self._folder(looked_into[-1]).names:
+                return candidate, tuple(looked_into)
+        return None, tuple(looked_into)
 
     # definitions
 
@@ -337,16 +396,11 @@ class Tree:
     def _definers(self, folder: str) -> dict[bytes, tuple[str, ...]]:
         """The .c files below `folder` that may define a function, by its name: most names that are asked for are nobody's there."""
         if folder not in self._shared.definers:
-            self._shared.definers[folder] = self._find_definers(folder)
-        return self._shared.definers[folder]
-
-    def _find_definers(self, folder: str) -> dict[bytes, tuple[str, ...]]:
-        found: dict[bytes, list[str]] = {}
-        for path in self.below(folder, 4000):
-            if path.endswith(".c"):
-                for name in may_define_functions(self.contents(path)):
-                    found.setdefault(name, []).append(path)
-        return {name: tuple(paths) for name, paths in found.items()}
+            texts = self._contents(folder)
+            self._shared.definers[folder] = _definers_in(texts), self._texts[folder][1]
+        found, read = self._shared.definers[folder]
+        self._reads.group(read)
+        return found
 
     def macros(self, name: str, unit: Unit) -> tuple[Function, ...]:
         """The object-like or function-like #defines of `name` that `unit` sees."""
@@ -405,3 +459,12 @@ class Tree:
         """The places in `unit` that match, each with the top-level item that holds it."""
         for match in pattern.finditer(unit.source.blanked):
             yield unit.item_at(match.start()), match.start()
+
+
+def _definers_in(texts: Iterable[tuple[str, bytes]]) -> dict[bytes, tuple[str, ...]]:
+    found: dict[bytes, list[str]] = {}
+    for path, data in texts:
+        if path.endswith(".c"):
+            for name in may_define_functions(data):
+                found.setdefault(name, []).append(path)
+    return {name: tuple(paths) for name, paths in found.items()}

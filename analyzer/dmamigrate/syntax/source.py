@@ -131,6 +131,11 @@ def contents(file: str | Path, most: int = 1 << 26) -> bytes:
     Raises OSError for any other, which may never end or never begin, whatever stood there when it was looked for; and for one
     of more than `most` bytes.
     """
+    return opened(file, most)[0]
+
+
+def opened(file: str | Path, most: int = 1 << 26) -> tuple[bytes, os.stat_result]:
+    """The bytes of a regular file, and what it was before they were read. Raises OSError as `contents` does."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         status = os.fstat(descriptor)
@@ -138,7 +143,7 @@ def contents(file: str | Path, most: int = 1 << 26) -> bytes:
             raise OSError(errno.EINVAL, "is no regular file")
         if status.st_size > most:
             raise OSError(errno.EFBIG, f"is larger than {most >> 20} MB")
-        return os.read(descriptor, status.st_size + 1)
+        return os.read(descriptor, status.st_size + 1), status
     finally:
         os.close(descriptor)
 
@@ -152,6 +157,11 @@ def read(file: Path, path: str) -> Source:
         data = contents(file)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from error
+    return of_bytes(path, data)
+
+
+def of_bytes(path: str, data: bytes) -> Source:
+    """What `path` holds, as C source. Raises SourceError if it is binary."""
     if b"\0" in data:
         raise SourceError("holds NUL bytes, so it is not C source")
     return Source(path, data)
