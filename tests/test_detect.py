@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from dmamigrate import scan as scans
 from dmamigrate.findings import Report
+from dmamigrate.rules import Rule
+from dmamigrate.values.knowledge import Knowledge
 
 HEAD = """
 #include <linux/dma-buf.h>
@@ -175,6 +179,49 @@ CASES = [
         "f->at",
         id="the target of a DMA engine's copy",
     ),
+    pytest.param(
+        "unmap-wrong-handle",
+        "int a(struct fx *f, phys_addr_t raw) { dma_addr_t at = dma_map_phys(f->dev, raw, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO);\n"
+        f"{CHECK % 'at'} if (f->len) {{ {UNMAP % '@'} return -EINVAL; }}\n{UNMAP % 'at'} return 0; }}",
+        "raw",
+        "at",
+        id="the parameter that was mapped",
+    ),
+    pytest.param(
+        "page-api-on-mmio",
+        "int a(struct fx *f) { void *buf = @; f->at = dma_map_single(f->dev, buf + 64, 64, DMA_TO_DEVICE);\n"
+        f"{CHECK % 'f->at'} return 0; }}",
+        "(__force void *)pci_iomap(f->peer, 0, 0)",
+        "kmalloc(pci_resource_len(f->peer, 0), GFP_KERNEL)",
+        id="a BAR through the CPU's mapping",
+    ),
+    pytest.param(
+        "page-api-on-mmio",
+        "void a(struct fx *f) { void __iomem *regs = ioremap(pci_resource_start(f->peer, 0), 64); f->ring = (void *)regs;\n"
+        "memcpy_toio(regs, f->slot, 64); }\n"
+        "int b(struct fx *f) { f->at = dma_map_single_attrs(f->dev, @, 64, DMA_TO_DEVICE, 0);\n"
+        f"{CHECK % 'f->at'} return 0; }}",
+        "f->ring",
+        "f->slot",
+        id="a member that keeps the CPU's mapping",
+    ),
+    pytest.param(
+        "page-api-on-mmio",
+        "int a(struct fx *f) { struct page *page = @;\n"
+        "f->at = dma_map_page(f->dev, page, 0, PAGE_SIZE, DMA_TO_DEVICE);\n"
+        f"{CHECK % 'f->at'} return 0; }}",
+        "pfn_to_page(pci_resource_start(f->peer, 0) >> PAGE_SHIFT)",
+        "alloc_pages(GFP_KERNEL, get_order(pci_resource_len(f->peer, 0)))",
+        id="the page that a BAR has not",
+    ),
+    pytest.param(
+        "page-api-on-mmio",
+        "int a(struct fx *f) { struct scatterlist sg; void *regs = pcim_iomap(f->peer, 0, 0);\n"
+        "sg_init_one(&sg, @, 64); return dma_map_sg(f->dev, &sg, 1, DMA_TO_DEVICE) ? 0 : -EIO; }",
+        "regs",
+        "f->slot",
+        id="an entry of a list",
+    ),
 ]
 
 
@@ -192,3 +239,17 @@ def test_the_right_one_is_left_alone(
 ) -> None:
     del wrong
     assert rule not in [finding.rule for finding in scan_text(HEAD + code.replace("@", right)).findings]
+
+
+def test_a_sync_of_what_was_mapped_as_memory_is_found_where_its_life_is_asked_for(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[Rule, ...]
+) -> None:
+    code = (
+        "int a(struct fx *f) { void *buf = pci_iomap(f->peer, 0, 0);\n"
+        f"f->at = dma_map_single(f->dev, buf, 64, DMA_FROM_DEVICE); {CHECK % 'f->at'}\n"
+        "dma_sync_single_for_cpu(f->dev, f->at, 64, DMA_FROM_DEVICE);\n"
+        "dma_unmap_single(f->dev, f->at, 64, DMA_FROM_DEVICE); return 0; }"
+    )
+    (tmp_path / "driver.c").write_text(HEAD + code)
+    options = scans.Options((tmp_path,), all_rules, known, tree=tmp_path, target="7.3", pages=True)
+    assert [finding.rule for finding in scans.scan(options).findings] == ["page-api-on-mmio", "sync-on-mmio"]

@@ -33,7 +33,7 @@ FLOORS = (
      "dmamigrate.lives.detect.maptype", "dmamigrate.lives.detect.guards", "dmamigrate.lives.detect.handles",
      "dmamigrate.lives.detect.differ", "dmamigrate.lives.detect.kept", "dmamigrate.lives.detect.exits",
      "dmamigrate.lives.detect.ranges", "dmamigrate.lives.detect.tables", "dmamigrate.lives.detect.twice",
-     "dmamigrate.lives.detect.p2p", "dmamigrate.lives.detect.page_calls", "dmamigrate.lives.detect.stored",
+     "dmamigrate.lives.detect.p2p", "dmamigrate.lives.detect.stored", "dmamigrate.lives.detect.page_calls",
      "dmamigrate.lives.detect.registry", "dmamigrate.match", "dmamigrate.place"),
     ("dmamigrate.model.versions", "dmamigrate.model.states", "dmamigrate.model.machine", "dmamigrate.model.direct",
      "dmamigrate.model.iommu", "dmamigrate.model.iova", "dmamigrate.model.sg", "dmamigrate.model.dma_api",

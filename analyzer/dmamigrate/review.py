@@ -70,7 +70,7 @@ def review(options: Options, change: Change, everything: bool = False, progress:
     target = options.target or scans.default_target(root, version)
     code = {path: pair for path, pair in change.files.items() if path.endswith((".c", ".h"))}
     # a half of a change may hold a part of a name
-    needles = stems(scans.wanted(options.rules, options.knowledge.api, pages=True).words)
+    needles = stems(scans.wanted(options.rules, options.knowledge, pages=True).words)
     named = [
         p for p, both in sorted(code.items()) if any(needle in (data or b"") for data in both for needle in needles)
     ]

@@ -17,11 +17,10 @@ from pathlib import Path
 from dmamigrate import place as place_of
 from dmamigrate import processes, renamed
 from dmamigrate.answers import Answers, Keeping
-from dmamigrate.api import Api
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skipped
 from dmamigrate.judge import Result, Work
-from dmamigrate.lives.detect import stored
+from dmamigrate.lives.detect import page_calls, stored
 from dmamigrate.lives.detect.registry import DETECTORS, WORDS
 from dmamigrate.program.queries import Budget
 from dmamigrate.program.reads import Reads, Taken
@@ -105,8 +104,9 @@ def default_target(root: Path, version: str | None) -> str:
     return version if has_phys and version else "6.18"
 
 
-def wanted(rules: Iterable[Rule], api: Api, pages: bool = False) -> prefilter.Wanted:
+def wanted(rules: Iterable[Rule], knowledge: Knowledge, pages: bool = False) -> prefilter.Wanted:
     """The identifiers without which no rule can find anything in a file."""
+    api = knowledge.api
     ours = None if pages else True
     lives = {*api.named("map", ours), *api.named("unmap", ours)}
     asked = {rule.id for rule in rules}
@@ -120,7 +120,9 @@ def wanted(rules: Iterable[Rule], api: Api, pages: bool = False) -> prefilter.Wa
     result |= {*stored.WORDS, *(name for name, sink in api.sinks.items() if sink.typed)} if given else set()
     result |= {*lives, *api.named("map_sg"), *api.named("unmap_sg")} if pages else set()
     sinks = tuple(name for name, sink in api.sinks.items() if not sink.typed)
-    return prefilter.Wanted(tuple(sorted(result)), *((stored.SOURCES, sinks) if given else ()))
+    pairs: list[tuple[tuple[str, ...], tuple[str, ...]]] = [(stored.SOURCES, sinks)] if given else []
+    pairs += [(knowledge.io_calls, page_calls.callees(api))] if "page-api-on-mmio" in asked else []
+    return prefilter.Wanted(tuple(sorted(result)), tuple(pairs))
 
 
 def scan(options: Options, progress: Progress | None = None) -> Report:
@@ -130,7 +132,7 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     version = tree_version(root)
     target = options.target or default_target(root, version)
     files, left_out = _files(options, root)
-    needed = wanted(options.rules, options.knowledge.api, options.pages)
+    needed = wanted(options.rules, options.knowledge, options.pages)
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
     kept = _kept(options, root, target)
     found, unreadable = (prefilter.holding if kept is None else kept.holding)(on_disk, needed, options.jobs)

@@ -231,9 +231,11 @@ def _mapped_instead(site: Site, maps: dict[Key, Site]) -> Key | None:
 
 
 def _set_at(fn: Function, node: int, place: Expr) -> set[tuple[int, int]]:
-    """Where `place` may have been set: assigned, or filled in by a call that was handed its address."""
-    return {
-        (found.node, found.at.start)
-        for found in reaching(fn, node, place).definitions
-        if found.call is None or (path_of(found.call.args[found.argument]) or "").startswith("&")
+    """Where `place` may have been set: assigned, filled in by a call that was handed its address, or before the function began."""
+    found = reaching(fn, node, place)
+    before = {(0, 0)} if found.entry and isinstance(strip(place), Name) else set()
+    return before | {
+        (one.node, one.at.start)
+        for one in found.definitions
+        if one.call is None or (path_of(one.call.args[one.argument]) or "").startswith("&")
     }

@@ -12,8 +12,9 @@ Facts (`fact`) have no cycles and no budget: they are computed once and kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 Key = tuple[object, ...]
@@ -89,6 +90,15 @@ class Queries:
         if key not in self._facts:
             self._facts[key] = compute()
         return self._facts[key]  # type: ignore[return-value]  # the key names what is computed, so its type too
+
+    @contextmanager
+    def sparing(self, questions: int) -> Iterator[None]:
+        """Ask no more than so many questions for each question from outside, where only an easy answer is of use."""
+        usual, self.budget = self.budget, replace(self.budget, questions=min(questions, self.budget.questions))
+        try:
+            yield
+        finally:
+            self.budget = usual
 
     def begin(self, answer: Callable[[], V]) -> V:
         """Answer a question from outside: budgets count from here, answers are kept."""

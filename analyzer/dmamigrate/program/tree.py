@@ -168,9 +168,9 @@ class Tree:
 
     def _search_uncached(self, word: str, folder: str) -> tuple[str, ...]:
         needle = word.encode()
-        return tuple(path for path, data in self._contents(folder) if needle in data and holds_word(data, needle))
+        return tuple(path for path, data in self.texts(folder) if needle in data and holds_word(data, needle))
 
-    def _contents(self, folder: str) -> tuple[tuple[str, bytes], ...]:
+    def texts(self, folder: str) -> tuple[tuple[str, bytes], ...]:
         """The C files below `folder`, with what searches see of them."""
         if folder not in self._texts:
             with self._reads.together() as group:
@@ -183,12 +183,12 @@ class Tree:
     def search_any(self, words: Iterable[str], folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold one of `words` as a whole identifier."""
         held = Words(words)
-        return tuple(path for path, data in self._contents(folder) if held.in_(data))
+        return tuple(path for path, data in self.texts(folder) if held.in_(data))
 
     def mentions(self, words: Iterable[str], folder: str) -> bool:
         """Whether any C file below `folder` holds one of `words`, as a whole identifier or as part of one."""
         needles = stems(words)
-        return any(needle in data for _, data in self._contents(folder) for needle in needles)
+        return any(needle in data for _, data in self.texts(folder) for needle in needles)
 
     # scopes
 
@@ -396,7 +396,7 @@ class Tree:
     def _definers(self, folder: str) -> dict[bytes, tuple[str, ...]]:
         """The .c files below `folder` that may define a function, by its name: most names that are asked for are nobody's there."""
         if folder not in self._shared.definers:
-            texts = self._contents(folder)
+            texts = self.texts(folder)
             self._shared.definers[folder] = _definers_in(texts), self._texts[folder][1]
         found, read = self._shared.definers[folder]
         self._reads.group(read)

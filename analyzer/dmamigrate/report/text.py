@@ -97,7 +97,7 @@ def _section(title: str, found: list[Place], report: Report, view: View) -> Iter
 
 
 def _block(block: Block, report: Report, view: View) -> Iterator[Line]:
-    if len(block.places) > 1:
+    if len(block.places) > 1 and block.driver:
         yield _line((f"{block.driver}: {plural(len(block.places), 'place')}", "bold"))
     for place in block.places:
         yield from _place(place, report, view)

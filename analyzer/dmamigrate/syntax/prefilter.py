@@ -152,16 +152,16 @@ def common(words: Iterable[str], length: int = 3) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What makes a file worth opening: one of `words` or, if it names one of `sources` too, one of `sinks`."""
+    """What makes a file worth opening: one of `words`, or one of each of the two sets of a pair."""
 
     words: tuple[str, ...]
-    sources: tuple[str, ...] = ()
-    sinks: tuple[str, ...] = ()
+    pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
 
     def told(self) -> Callable[[bytes], bool]:
         """What tells it of the bytes of a file."""
-        words, sources, sinks = Words(self.words), Words(self.sources), Words(self.sinks)
-        return lambda data: words.in_(data) or (sources.in_(data) and sinks.in_(data))
+        words = Words(self.words)
+        pairs = [(Words(one), Words(other)) for one, other in self.pairs]
+        return lambda data: words.in_(data) or any(one.in_(data) and other.in_(data) for one, other in pairs)
 
 
 @dataclass(frozen=True)

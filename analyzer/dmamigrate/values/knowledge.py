@@ -120,6 +120,12 @@ class Knowledge:
     copies: dict[str, tuple[int, int | None]]
     api: Api
 
+    @property
+    def io_calls(self) -> tuple[str, ...]:
+        """The calls that give device memory, or map it for the CPU."""
+        told = {name for kind in (Kind.PCI_BAR, Kind.MMIO) for name in self.words_for(kind) if not name.endswith("[")}
+        return tuple(sorted(told | {name for name, _ in self.calls if "remap" in name}))
+
     def words_for(self, kind: Kind) -> tuple[str, ...]:
         """The calls and the members without one of which no address of this kind can be told."""
         calls = {

@@ -25,6 +25,7 @@ WORDS = ("sg_dma_address", "dma_address")
 _RULE = {Kind.PCI_BAR: "bar-as-dma-addr", Kind.MMIO: "mmio-as-dma-addr"}
 # include/linux/pci.h: what gives the physical address of a BAR
 SOURCES = ("pci_resource_start", "pci_resource_n")
+_QUESTIONS = 300
 _HELD = re.compile(rb"\bstruct\s+pci_dev\s*\*\s*(\w+)\s*;")
 _STORE = re.compile(rb"dma_address(?:\s*\([^;{}]*\))?\s*=(?!=)")
 # drivers/pci/search.c, drivers/pci/pci.c: what gives a device that is not the driver's own
@@ -64,7 +65,9 @@ def find(module: Module) -> Iterator[Stored]:
         if (one.fn.source.path, one.value.start) in seen:
             continue
         seen.add((one.fn.source.path, one.value.start))
-        origin = module.engine.origins.of(Use(one.fn, one.node, one.value))
+        # only a certain answer is of use, and those are found soon
+        with module.engine.values.queries.sparing(_QUESTIONS):
+            origin = module.engine.origins.of(Use(one.fn, one.node, one.value))
         # where some path gives a DMA address, the others may be another device's
         if Kind.DMA_ADDR in origin.kinds:
             continue
@@ -152,11 +155,16 @@ def _kept(module: Module, unit: Unit) -> set[bytes]:
                 )
                 if any(one.name in SOURCES and _is_anothers(module, fn, index, one) for one in held):
                     found |= _last_word(fn, store.parts[0])
-    if not found:
-        return found
-    words = b"|".join(re.escape(word) for word in sorted(found))
-    stored = re.compile(rb"\b(\w+)\s*(?:\[[^\]]*\]\s*)*=(?!=)[^;{}]*?\b(?:" + words + rb")\b")
-    return found | {match.group(1) for match in stored.finditer(unit.source.blanked)}
+    return found | put_into(unit, found)
+
+
+def put_into(unit: Unit, words: Iterable[bytes]) -> set[bytes]:
+    """The names of what is stored, in one file, from an expression that names one of `words`."""
+    held = b"|".join(re.escape(word) for word in sorted(words))
+    if not held:
+        return set()
+    stored = re.compile(rb"\b(\w+)\s*(?:\[[^\]]*\]\s*)*=(?!=)[^;{}]*?\b(?:" + held + rb")\b")
+    return {match.group(1) for match in stored.finditer(unit.source.blanked)}
 
 
 def _last_word(fn: Function, place: Expr) -> set[bytes]:
