@@ -9,6 +9,7 @@ import pytest
 
 from dmamigrate import rules, scan
 from dmamigrate.findings import Report
+from tests.conftest import rewritten
 
 KNOWN = rules.tables()
 RULES = rules.select(rules.load(known=KNOWN.api), ("renamed-dma-internal", "legacy-dma-ops"), ())
@@ -98,3 +99,71 @@ def test_the_core_is_no_user_of_itself(tmp_path: Path) -> None:
     (tmp_path / "kernel" / "dma").mkdir(parents=True)
     (tmp_path / "kernel" / "dma" / "mapping.c").write_text("void f(void) { debug_dma_map_page(a); }")
     assert _found(tmp_path) == []
+
+
+REWRITES = [
+    pytest.param(
+        "void f(void) { iommu_dma_map_page(d, sg_page(s), s->offset, n, r, attrs); }", "7.3",
+        "iommu_dma_map_phys(d, page_to_phys(sg_page(s)) + s->offset, n,", id="page and offset become an address",
+    ),
+    pytest.param(
+        "void f(void) { kmsan_handle_dma(page, 0, n, r); }", "7.3",
+        "kmsan_handle_dma(page_to_phys(page), n, r)", id="no offset is added",
+    ),
+    pytest.param(
+        "void f(void) { iommu_dma_unmap_resource(d, a, n, r, 0); }", "7.3",
+        "iommu_dma_unmap_phys(d, a, n, r, DMA_ATTR_MMIO)", id="a resource's memory is said to be MMIO",
+    ),
+    pytest.param(
+        "void f(void) { dma_direct_unmap_page(d, a, n, r, 0); }", "6.18",
+        "dma_direct_unmap_phys(d, a, n, r, 0)", id="before the flush was an argument",
+    ),
+    pytest.param(
+        "void f(void) { dma_direct_unmap_page(d, a, n, r, 0); }", "7.2",
+        "dma_direct_unmap_phys(d, a, n, r, 0, true)", id="since the flush is an argument",
+    ),
+    pytest.param(
+        "bool f(struct device *d, unsigned long attrs) { return dma_capable(d, a, n, true); }", "7.3",
+        "dma_capable(d, a, n, true, attrs)", id="the attributes that the function has",
+    ),
+    pytest.param("struct t t = { .unmap = iommu_dma_unmap_page };", "7.3", "= iommu_dma_unmap_phys }", id="a plain name"),
+    pytest.param("void f(void) { trace_dma_map_resource(d, p, a, n, r, 0); }", "7.3", "trace_dma_map_phys(d, p, a, n, r, 0)",
+                 id="a tracepoint"),
+]  # fmt: skip
+LEFT = [
+    pytest.param(
+        "bool f(struct device *d) { return dma_capable(d, a, n, true); }", "withheld", id="attributes that nobody has"
+    ),
+    pytest.param("struct t t = { .map = iommu_dma_map_page };", "none", id="a pointer whose type changes"),
+    pytest.param("void f(void) { flags |= SWIOTLB_FORCE; }", "none", id="what is gone"),
+    pytest.param('struct kprobe p = { .symbol_name = "debug_dma_map_page" };', "none", id="a probe's arguments"),
+    pytest.param(
+        "void f(void) { iommu_dma_map_page(d, p, /* none */ 0, n, r, 0); }", "withheld", id="a comment among arguments"
+    ),
+]
+BY_NAME = [
+    pytest.param("void f(void) { register_trace_dma_map_page(p, 0); }", ["trace_dma_map_page"], id="a tracepoint's probe"),
+    pytest.param("bool f(void) { return trace_dma_unmap_page_enabled(); }", ["trace_dma_unmap_page"], id="whether it is on"),
+    pytest.param("void f(void) { my_register_trace_dma_map_page(p); }", [], id="a function of the driver's own"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "target", "after"), REWRITES)
+def test_what_changes_by_a_template_is_rewritten(code: str, target: str, after: str, tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(code)
+    report = scan.scan(scan.Options((tmp_path,), RULES, KNOWN, tree=tmp_path, target=target))
+    assert [finding.verdict.status for finding in report.findings] == ["unknown"]
+    assert after in rewritten(report, tmp_path)["driver.c"].decode()
+
+
+@pytest.mark.parametrize(("code", "status"), LEFT)
+def test_what_takes_judgement_is_left_to_a_person(code: str, status: str, tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(code)
+    report = scan.scan(scan.Options((tmp_path,), RULES, KNOWN, tree=tmp_path, target="7.3"))
+    assert [finding.rewrite.status for finding in report.findings] == [status]
+
+
+@pytest.mark.parametrize(("code", "names"), BY_NAME)
+def test_what_is_named_in_other_words_is_found(code: str, names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "driver.c").write_text(code)
+    assert _found(tmp_path) == [("renamed", name) for name in names]

@@ -79,11 +79,19 @@ class _Sink(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     typed: bool = False
 
 
+class Renaming(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a call becomes from a version on: a line `- call(roles)` and a line `+ call(arguments)`, as rules have them."""
+
+    since: str
+    text: str
+
+
 class Renamed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """An internal of the DMA layer that `since` a version is something else (`to`), and `how` its users change.
 
     `arguments` is how many the old one takes, where only that tells it from the new one; a `hook` is defined by who uses it;
-    `under` is the folder in which the name is the kernel's.
+    `under` is the folder in which the name is the kernel's. `rewrite` has the calls that are rewritten, the newest last;
+    a `plain` one is the same function by another name, wherever it is named.
     """
 
     name: str
@@ -94,6 +102,8 @@ class Renamed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     arguments: int | None = None
     hook: bool = False
     under: str = ""
+    plain: bool = False
+    rewrite: tuple[Renaming, ...] = ()
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

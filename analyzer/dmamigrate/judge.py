@@ -17,7 +17,7 @@ from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.model.versions import release
 from dmamigrate.program.queries import Budget
-from dmamigrate.rewrite import p2p
+from dmamigrate.rewrite import p2p, rename
 from dmamigrate.rewrite.decide import Case, decide, sharing
 from dmamigrate.rewrite.mend import mend
 from dmamigrate.rules import Rule
@@ -177,7 +177,11 @@ class Work:
         rules = {rule.id: rule for rule in self.rules}
         asked = rules.keys() & {*renamed.RULES}
         for found in renamed.find(engine, files, frozenset(asked), self.target) if asked else ():
-            yield renamed.finding(rules[found.rule], found)
+            told = renamed.finding(rules[found.rule], found)
+            unit = engine.tree.unit(found.span.path)
+            made = rename.renamed(unit, found.span, found.entry, self.target) if unit is not None else told.rewrite
+            verdict = rename.UNPROVED if made.status == "proposed" else told.verdict
+            yield replace(told, rewrite=made, verdict=verdict)
 
     def _stored(self, module: Module) -> Iterator[Finding]:
         rules = {rule.id: rule for rule in self.rules}

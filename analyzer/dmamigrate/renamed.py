@@ -21,6 +21,8 @@ from dmamigrate.values.engine import Engine
 
 RULES = ("renamed-dma-internal", "legacy-dma-ops")
 OPS = "dma_map_ops"
+# include/linux/tracepoint.h: what __DECLARE_TRACE() makes of a tracepoint's name, beside the call itself
+_OF_A_TRACEPOINT = ("register_{}", "unregister_{}", "{}_enabled")
 _TABLE = re.compile(rb"\b(?:struct\s+dma_map_ops)\b[^;{}=]*=\s*\{")
 
 
@@ -73,10 +75,17 @@ def _names(engine: Engine, unit: Unit, names: dict[str, Renamed]) -> Iterator[Us
             ):
                 continue
             yield _use("renamed-dma-internal", source_span(unit, *place), fn.name if fn is not None else "", entry)
-        # a probe is set by name
-        for found in re.finditer(rb"\bsymbol_name\s*=\s*\"" + re.escape(name.encode()) + rb"\"", source.data):
-            start = found.end() - len(name) - 1
-            yield _use("renamed-dma-internal", source_span(unit, start, start + len(name)), "", entry)
+        # a probe is set by name, include/linux/kprobes.h
+        for found in re.finditer(rb"\bsymbol_name\s*=\s*\"(" + re.escape(name.encode()) + rb")\"", source.data):
+            yield _use("renamed-dma-internal", source_span(unit, *found.span(1)), "", entry)
+        for other in spellings(name)[1:]:
+            for found in re.finditer(rb"\b" + re.escape(other.encode()) + rb"\b", source.blanked):
+                yield _use("renamed-dma-internal", source_span(unit, *found.span()), "", entry)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The identifiers that are made of a name, itself the first."""
+    return (name, *(form.format(name) for form in _OF_A_TRACEPOINT if name.startswith("trace_")))
 
 
 def _is_ones_own(engine: Engine, unit: Unit, name: str) -> bool:

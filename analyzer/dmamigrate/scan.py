@@ -114,7 +114,8 @@ def wanted(rules: Iterable[Rule], knowledge: Knowledge, pages: bool = False) -> 
     for found, _ in DETECTORS:
         if asked & {*found}:
             result |= WORDS.get(found, lives)
-    result |= {*api.renamed} if "renamed-dma-internal" in asked else set()
+    if "renamed-dma-internal" in asked:
+        result |= {other for name in api.renamed for other in renamed.spellings(name)}
     result |= {renamed.OPS} if "legacy-dma-ops" in asked else set()
     given = asked & {*stored.RULES}
     result |= {*stored.WORDS, *(name for name, sink in api.sinks.items() if sink.typed)} if given else set()

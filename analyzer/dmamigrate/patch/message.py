@@ -13,6 +13,7 @@ from dmamigrate.patch.change import Change
 _WIDTH = 72
 _P2P = "p2p-missing-mmio"
 _HANDLE = "unmap-wrong-handle"
+_RENAMED = "renamed-dma-internal"
 _STEPS = 12
 _NAMES = {
     Kind.PCI_BAR: "a PCI BAR",
@@ -44,6 +45,8 @@ def subject(prefix: str, change: Change) -> str:
         return f"{prefix}: Pass DMA_ATTR_MMIO for P2P through the host bridge"
     if all(f.rule == _HANDLE for f in change.findings):
         return f"{prefix}: Unmap the DMA address, not the physical one"
+    if all(f.rule == _RENAMED for f in change.findings):
+        return f"{prefix}: Follow renamed internals of the DMA layer"
     return f"{prefix}: Map device memory with DMA_ATTR_MMIO"
 
 
@@ -89,7 +92,9 @@ def _what(mapped: list[Finding], about: About) -> Iterator[str]:
         )
     if any(finding.rule == _HANDLE for finding in mapped):
         yield "An unmap takes the DMA address that the map returned: the physical one ends another mapping, or none."
-    if any(not migrates(finding) and finding.rule not in (_P2P, _HANDLE) for finding in mapped):
+    if any(finding.rule == _RENAMED for finding in mapped):
+        yield "The series that made physical addresses the DMA layer's currency renamed functions below its API. Follow it."
+    if any(not migrates(finding) and finding.rule not in (_P2P, _HANDLE, _RENAMED) for finding in mapped):
         yield (
             "dma_map_phys() takes an address for system memory unless it is told otherwise: an IOMMU then maps device memory as"
             " cacheable, and caches are maintained or buffers bounced over it. Pass DMA_ATTR_MMIO when mapping and unmapping."
@@ -105,6 +110,8 @@ def _maps(finding: Finding) -> str:
     """What one call maps, or does wrongly, in a sentence."""
     if finding.rule == _P2P:
         return f"{finding.function}() reaches {finding.callee}() without it."
+    if finding.rule == _RENAMED:
+        return f"{finding.message}."
     if finding.rule == _HANDLE:
         return f"{finding.function}() gives {finding.callee}() the physical address."
     kinds = finding.origin.kinds if finding.origin is not None else ()

@@ -114,7 +114,9 @@ def todo(finding: Finding) -> Todo:
     match finding.rewrite.status, finding.verdict.status:
         case "proposed", "proved":
             return Todo.READY if finding.origin is None or finding.origin.certain else Todo.CHECK
-        case "none" | "withheld", _ if finding.category is Category.DEFECT:
+        case "none", _:
+            return Todo.HAND
+        case "withheld", _ if finding.category is Category.DEFECT:
             return Todo.HAND
     return Todo.HELD
 

@@ -46,34 +46,33 @@ def attributes(source: Source, argument: Expr | None, wanted: str) -> str:
     return f"{text} | {flag}" if plain else f"({text}) | {flag}"
 
 
-def new_call(site: Site, template: Template) -> NewCall:
-    """`site` as the template's right side."""
+def new_call(source: Source, call: Call, template: Template) -> NewCall:
+    """A call as the template's right side."""
     arguments: list[int | str] = []
     for wanted in template.after_arguments:
         first = wanted.partition("|")[0].strip()
         old = template.before_roles.index(first) if first in template.before_roles else -1
-        argument = site.call.args[old] if 0 <= old < len(site.call.args) else None
+        argument = call.args[old] if 0 <= old < len(call.args) else None
         if argument is not None and wanted == first:
             arguments.append(old)
         elif argument is not None and "|" in wanted and first == "attrs":
-            text = attributes(site.fn.source, argument, wanted)
-            same = text.encode() == site.fn.source.data[argument.start : argument.end]
+            text = attributes(source, argument, wanted)
+            same = text.encode() == source.data[argument.start : argument.end]
             arguments.append(old if same else text)
         else:
-            arguments.append(_computed(site, template, wanted))
+            arguments.append(_computed(source, call, template, wanted))
     return NewCall(template.after, tuple(arguments))
 
 
-def _computed(site: Site, template: Template, wanted: str) -> str:
+def _computed(source: Source, call: Call, template: Template, wanted: str) -> str:
     """An argument that is computed from old ones: each role replaced by what stands there, `+ 0` left out."""
-    source = site.fn.source
 
     def written(match: re.Match[str]) -> str:
         role = match[0]
         position = template.before_roles.index(role) if role in template.before_roles else -1
-        if not 0 <= position < len(site.call.args):
+        if not 0 <= position < len(call.args):
             return role
-        argument = site.call.args[position]
+        argument = call.args[position]
         text = source.data[argument.start : argument.end].decode("utf-8", "surrogateescape")
         alone = isinstance(argument, Name | Constant | Call | Member | Index) or wanted == role
         whole = re.search(rf"\(\s*{role}\s*\)", wanted) is not None  # parentheses stand around it already
@@ -185,7 +184,7 @@ def _together(group: _Group, templates: tuple[Template, ...]) -> Rewrite:
             return Rewrite("withheld", f"{where}: an #if stands inside this call")
         if reason := check.broken(site.fn.source, site.call):
             return Rewrite("withheld", f"{where}: this call is not whole: {reason}")
-        new = new_call(site, template)
+        new = new_call(site.fn.source, site.call, template)
         if moves(site.call, new) and (b"/*" in source_text(site) or b"//" in source_text(site)):
             return Rewrite("withheld", f"{where}: a comment stands between arguments that move")
         calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
