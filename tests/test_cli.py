@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from dmamigrate import cli
+from dmamigrate import scan as scans
 from tests.conftest import ROOT
 
 FIXTURES = ROOT / "fixtures"
@@ -212,3 +213,30 @@ def test_diff_applies_with_git(tmp_path: Path) -> None:
     subprocess.run(["git", "apply", "--unsafe-paths", "-"], cwd=tmp_path, input=text, text=True, check=True)
     after = FIXTURES / "field-in-another-file/after"
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == {f.name: f.read_bytes() for f in after.iterdir()}
+
+
+ABOUT = [
+    pytest.param({}, None, "has no kernel headers: rewrites are for 6.18", id="no kernel"),
+    pytest.param({}, "7.3", "", id="no kernel, and a target that is given"),
+    pytest.param({"Makefile": (6, 12), "header": ""}, None, "it has no DMA_ATTR_MMIO, dma_map_phys, dma_unmap_phys", id="older"),
+    pytest.param({"Makefile": (6, 12), "header": "#define DMA_ATTR_MMIO 1"}, None, "it has no dma_map_phys, dma_unmap_phys",
+                 id="the attribute alone was backported"),
+    pytest.param({"Makefile": (6, 12), "header": "DMA_ATTR_MMIO dma_map_phys dma_unmap_phys"}, None,
+                 "has dma_map_phys() as a backport: rewrites are proved with the model of 6.18", id="all of it was backported"),
+    pytest.param({"Makefile": (7, 3), "header": "DMA_ATTR_MMIO dma_map_phys dma_unmap_phys"}, None, "", id="has it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("held", "target", "said"), ABOUT)
+def test_what_the_tree_lacks_for_a_rewrite_is_said(
+    tmp_path: Path, held: dict[str, object], target: str | None, said: str
+) -> None:
+    if "header" in held:
+        (tmp_path / "include/linux").mkdir(parents=True)
+        (tmp_path / "include/linux/dma-mapping.h").write_text(str(held["header"]))
+        version, level = held["Makefile"]  # type: ignore[misc]  # a pair where there is a header
+        (tmp_path / "Makefile").write_text(f"VERSION = {version}\nPATCHLEVEL = {level}\n")
+    chosen = target or scans.default_target(tmp_path, scans.tree_version(tmp_path))
+    assert chosen == (target or ("7.3" if held.get("Makefile") == (7, 3) else "6.18"))
+    text = scans.about_target(tmp_path, chosen, target is not None)
+    assert said in text if said else text == ""

@@ -148,6 +148,8 @@ def run(
         report = touched.scan(scan, change, asked.everything, progress)
     else:
         report = scans.scan(scan, progress)
+    if any(f.rewrite.status == "proposed" for f in report.findings):
+        said += [text for text in (scans.about_target(root, report.target, scan.target is not None),) if text]
     if (
         any(f.origin is not None and not f.origin.certain for f in report.findings)
         and not (root / "include/linux").is_dir()

@@ -22,6 +22,7 @@ from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skippe
 from dmamigrate.judge import Result, Work
 from dmamigrate.lives.detect import page_calls, stored
 from dmamigrate.lives.detect.registry import DETECTORS, WORDS
+from dmamigrate.model.versions import release
 from dmamigrate.program.queries import Budget
 from dmamigrate.program.reads import Reads, Taken
 from dmamigrate.program.tree import Shared, Tree
@@ -34,6 +35,8 @@ from dmamigrate.values.knowledge import Knowledge
 DEBUG = "DMAMIGRATE_DEBUG"
 # Nesting that is judged: long else-if chains and sums nest as deep as they are long.
 _DEPTH = 20_000
+FIRST = (6, 18)  # the first version with dma_map_phys()
+_API = ("DMA_ATTR_MMIO", "dma_map_phys", "dma_unmap_phys")
 _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
 
 
@@ -95,13 +98,39 @@ def tree_version(root: Path) -> str | None:
 
 
 def default_target(root: Path, version: str | None) -> str:
-    """The tree's own version if it has dma_map_phys(), else the first that does."""
-    header = root / "include/linux/dma-mapping.h"
+    """The tree's own version if that and its headers have dma_map_phys(), else the first that does."""
+    lacks = lacking(root)
+    own = version is not None and lacks == () and release(version) >= FIRST
+    return version if own and version is not None else ".".join(map(str, FIRST))
+
+
+def lacking(root: Path) -> tuple[str, ...] | None:
+    """What the kernel's header has not of the API that rewrites use, in the order of a backport; None without a header."""
     try:
-        has_phys = "dma_map_phys" in header.read_text("utf-8", "replace")
+        text = (root / "include/linux/dma-mapping.h").read_text("utf-8", "replace")
     except OSError:
-        has_phys = False
-    return version if has_phys and version else "6.18"
+        return None
+    return tuple(name for name in _API if re.search(rf"\b{name}\b", text) is None)
+
+
+def about_target(root: Path, target: str, given: bool) -> str:
+    """Why rewrites are for `target`, and what the tree needs for them; "" where that goes without saying."""
+    lacks, version = lacking(root), tree_version(root)
+    if lacks is None:
+        return (
+            ""
+            if given
+            else f"{root}: has no kernel headers: rewrites are for {target}, the first version with dma_map_phys()"
+        )
+    which = f"this is {version}, and it" if version else "this tree"
+    if lacks:
+        return (
+            f"{root}: {which} has no {', '.join(lacks)}: rewrites are for {target}, and build only where that is backported,"
+            " in this order; patch --compat writes them for both"
+        )
+    if version is not None and release(version) < FIRST and not given:
+        return f"{root}: {which} has dma_map_phys() as a backport: rewrites are proved with the model of {target}"
+    return ""
 
 
 def wanted(rules: Iterable[Rule], knowledge: Knowledge, pages: bool = False) -> prefilter.Wanted:

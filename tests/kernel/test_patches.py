@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import re
 import shutil
@@ -69,6 +71,22 @@ def test_applies_and_reverts_without_a_trace(
     for name, _ in reversed(mails):
         _git(tmp_path / "tree", "apply", "-R", str(tmp_path / name))
     assert all((tmp_path / "tree" / path).read_bytes() == file.before for path, file in touched.items())
+
+
+def test_b4_takes_the_whole_series(made: tuple[Path, produce.Made, list[tuple[str, bytes]]], tmp_path: Path) -> None:
+    _, _, mails = made
+    box = tmp_path / "series.mbox"
+    box.write_bytes(b"".join(data for _, data in mails))
+    first = re.search(rb"(?im)^message-id:\s*<([^>]+)>", mails[0][1])
+    assert first is not None
+    _git(tmp_path, "init", "-q")
+    said = subprocess.run(
+        [Path(sys.executable).parent / "b4", "--offline-mode", "am", "-m", box, "-o", tmp_path, first[1].decode()],
+        cwd=tmp_path, env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert f"Total patches: {len(mails)}" in said
+    (taken,) = tmp_path.glob("*.mbx")
+    assert taken.read_text("utf-8").count("\nSubject: [PATCH") == len(mails)
 
 
 def test_a_second_scan_proposes_what_waited_for_a_mend_alone(
@@ -165,22 +183,39 @@ def test_fixtures_compile_as_kernel_objects(kernel: Callable[[str], Path], tmp_p
     assert {path: reason for path, reason in scratch.compile(sources, 2).items() if reason is not None} == {}
 
 
-def test_killed_at_any_moment_no_file_is_half_written(tmp_path: Path) -> None:
+def _running(session: int) -> list[int]:
+    """The processes of a session that are still there and not merely waited for."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, its = file.read_text().rpartition(")")[2].split()[:4]
+            found += [int(file.parent.name)] if int(its) == session and state != "Z" else []
+    return found
+
+
+def test_ended_by_a_signal_at_any_moment_nothing_is_half_written_or_left(tmp_path: Path) -> None:
     (tmp_path / "MAINTAINERS").write_text("")
     texts = {f"d{n}/win.c": DRIVER.replace("win", f"win{n}") for n in range(12)}
-    command = [sys.executable, "-m", "dmamigrate", "patch", str(tmp_path), "--in-place", "--force", "-j", "1"]
+    command = [sys.executable, "-m", "dmamigrate", "patch", str(tmp_path), "--in-place", "--force", "-j"]
     chance = random.Random(7)
     whole = {path: {text} for path, text in texts.items()}
     changed = 0
-    for turn in range(25):
+    for turn in range(200):
         for path, text in texts.items():
             (tmp_path / path).parent.mkdir(exist_ok=True)
             (tmp_path / path).write_text(text)
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*command, chance.choice("12")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
         if turn:
-            time.sleep(chance.uniform(0.2, 0.8))
-            process.send_signal(signal.SIGKILL)
+            time.sleep(chance.uniform(0.1, 0.9))
+            process.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)))
         process.wait()
+        ends = time.monotonic() + 5
+        while _running(process.pid) and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert _running(process.pid) == []
         for path, text in texts.items():
             said = (tmp_path / path).read_text()
             if turn == 0:
@@ -188,3 +223,7 @@ def test_killed_at_any_moment_no_file_is_half_written(tmp_path: Path) -> None:
             assert said in whole[path]
             changed += said != text
     assert changed >= len(texts)
+    subprocess.run([*command, "1"], cwd=ROOT, capture_output=True, check=False)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".c") == [
+        tmp_path / "MAINTAINERS"
+    ]
