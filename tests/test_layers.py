@@ -42,7 +42,7 @@ FLOORS = (
      "dmamigrate.model.boot", "dmamigrate.model.booted"),
     ("dmamigrate.rewrite.layout", "dmamigrate.rewrite.check", "dmamigrate.rewrite.propose", "dmamigrate.rewrite.licence",
      "dmamigrate.rewrite.compat", "dmamigrate.rewrite.rename",
-     "dmamigrate.rewrite.mend", "dmamigrate.rewrite.p2p", "dmamigrate.rewrite.decide"),
+     "dmamigrate.rewrite.mend", "dmamigrate.rewrite.p2p_forms", "dmamigrate.rewrite.p2p", "dmamigrate.rewrite.decide"),
     ("dmamigrate.report.visible", "dmamigrate.report.places", "dmamigrate.report.json", "dmamigrate.report.text",
      "dmamigrate.report.gcc", "dmamigrate.report.github", "dmamigrate.report.sarif", "dmamigrate.report.html",
      "dmamigrate.report.path", "dmamigrate.report.legend", "dmamigrate.report.explain", "dmamigrate.report.terminal"),

@@ -113,7 +113,6 @@ WITHHELD = [
         "wrong arm",
         id="a flag that stands on the wrong arm",
     ),
-    pytest.param(PAGE, "takes no attributes", id="the page API"),
 ]
 
 
@@ -145,3 +144,85 @@ def test_what_is_proposed_does_not_depend_on_the_rules_that_are_chosen(
     finding = _one(scan_with(HEAD + BODY % ("", APART, "0") + UNMAP % "0", chosen))
     assert finding.rewrite.status == "withheld"
     assert "does not know the map type" in (finding.rewrite.reason or "")
+
+
+WIDE = HEAD.replace("dma_addr_t dma; ", "\n\tdma_addr_t dma;\n\t").replace("unsigned long attrs; ", "")
+KEEPS = ["unsigned long attrs;", "rq->attrs = 0;", TEST, "rq->attrs = DMA_ATTR_MMIO;"]
+KEPT = [
+    pytest.param(BODY % ("", APART, "0") + UNMAP % "0", id="a constant at both ends"),
+    pytest.param(
+        BODY % ("", APART, "DMA_ATTR_NO_WARN") + UNMAP % "DMA_ATTR_NO_WARN", id="beside attributes that there are"
+    ),
+    pytest.param(PAGE + UNMAP.replace("phys", "page").replace(", %s)", ")"), id="the page API, which takes none"),
+    pytest.param(
+        BODY % ("", APART, "0") + (UNMAP % "0").replace("struct rq *rq", "struct rq **all").replace("rq->", "all[0]->"),
+        id="the unmap has another name for the object",
+    ),
+]
+NOT_KEPT = [
+    pytest.param(HEAD, BODY % ("", APART, "0") + UNMAP % "0", id="a struct whose members stand in one line"),
+    pytest.param(
+        WIDE,
+        BODY % ("", APART, "0") + UNMAP % "0"
+        + "int fx_ram(struct rq *rq)\n{\n\trq->dma = dma_map_phys(rq->dev, virt_to_phys(rq), 64, DMA_TO_DEVICE, 0);\n"
+        "\treturn dma_mapping_error(rq->dev, rq->dma);\n}\n",
+        id="the unmap is for another map, too",
+    ),
+    pytest.param(
+        WIDE, BODY % ("", APART, "0") + (UNMAP % "0").replace("rq->dma,", "dma,").replace("rq *rq)", "rq *rq, dma_addr_t dma)")
+        + "void fx_end(struct rq *rq)\n{\n\tfx_unmap(rq, rq->dma);\n}\n", id="the unmap is handed the handle alone",
+    ),
+    pytest.param(
+        '#include "rq.h"\n#include <linux/pci-p2pdma.h>\n', BODY % ("", APART, "0") + UNMAP % "0", id="a struct that is not in sight"
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", KEPT)
+def test_what_the_unmap_cannot_know_is_kept_beside_the_handle(code: str, scan_text: Callable[[str], Report]) -> None:
+    finding = _one(scan_text(WIDE + code))
+    assert (finding.rewrite.status, finding.verdict.status) == ("proposed", "proved")
+    assert _added(finding)[: len(KEEPS)] == KEEPS
+    assert sum("attrs);" in line for line in _added(finding)) == 2
+
+
+@pytest.mark.parametrize(("head", "code"), NOT_KEPT)
+def test_it_is_not_kept_where_that_is_not_all_of_it(head: str, code: str, scan_text: Callable[[str], Report]) -> None:
+    assert _one(scan_text(head + code)).rewrite.status == "withheld"
+
+
+CALLEE = (
+    "\nstatic int fx_do(struct rq *rq)\n{\n\tunsigned long attrs = @;\n\n"
+    "\trq->dma = dma_map_phys(rq->dev, page_to_phys(rq->page), rq->len, DMA_TO_DEVICE, attrs);\n"
+    "\trq->attrs = attrs;\n\treturn dma_mapping_error(rq->dev, rq->dma);\n}\n"
+    "int fx_map(struct rq *rq)\n{\n\tstruct pci_p2pdma_map_state state = {};\n\n"
+    "\tif (pci_p2pdma_state(&state, rq->dev, rq->page) != PCI_P2PDMA_MAP_THRU_HOST_BRIDGE)\n\t\treturn -EREMOTEIO;\n"
+    "\treturn fx_do(rq);\n}\n"
+)
+OTHERS = [
+    pytest.param("int fx_ram(struct rq *rq)\n{\n\treturn fx_do(rq);\n}\n", id="a caller that does not ask"),
+    pytest.param("struct ops o = { .go = fx_do };\n", id="a caller that is not in sight"),
+    pytest.param(
+        "int fx_both(struct rq *rq)\n{\n\tstruct pci_p2pdma_map_state state = {};\n\n"
+        "\tif (pci_p2pdma_state(&state, rq->dev, rq->page) == PCI_P2PDMA_MAP_BUS_ADDR)\n\t\treturn -EREMOTEIO;\n"
+        "\treturn fx_do(rq);\n}\n",
+        id="a caller that lets other types through",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("0", "DMA_ATTR_MMIO"), ("DMA_ATTR_NO_WARN", "DMA_ATTR_NO_WARN | DMA_ATTR_MMIO")]
+)
+def test_a_callee_for_one_type_alone_sets_the_flag_itself(
+    old: str, new: str, scan_text: Callable[[str], Report]
+) -> None:
+    finding = _one(scan_text(HEAD + CALLEE.replace("@", old) + UNMAP % "rq->attrs"))
+    assert (finding.rewrite.status, finding.verdict.status) == ("proposed", "proved")
+    assert _added(finding) == [f"unsigned long attrs = {new};"]
+
+
+@pytest.mark.parametrize("more", OTHERS)
+def test_a_callee_that_others_may_call_does_not(more: str, scan_text: Callable[[str], Report]) -> None:
+    found = scan_text(HEAD + CALLEE.replace("@", "0") + UNMAP % "rq->attrs" + more).findings
+    assert {one.rewrite.status for one in found if one.rule == "p2p-missing-mmio"} == {"withheld"}

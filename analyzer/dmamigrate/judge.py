@@ -89,10 +89,10 @@ class Work:
             if name in api.calls
         )
 
-    def with_mappings(self, engine: Engine, files: tuple[str, ...]) -> list[str]:
+    def with_mappings(self, engine: Engine, files: tuple[str, ...], pages: bool = False) -> list[str]:
         """The files that map or unmap, if one of `files` does: the other half of a life may be elsewhere in the module."""
         tree, api = engine.tree, engine.api
-        ours = None if self._paged(engine) else True
+        ours = None if pages or self._paged(engine) else True
         names = (*api.named("map", ours), *api.named("unmap", ours))
         if not any(name.encode() in unit.source.data for path in files if (unit := tree.unit(path)) for name in names):
             return []
@@ -142,10 +142,10 @@ class Work:
         """What judges the module again once some of its files are edited."""
         engine = module.engine
 
-        def again(overlay: dict[str, bytes]) -> p2p.After:
+        def again(overlay: dict[str, bytes], pages: bool) -> p2p.After:
             other = Engine(engine.tree.edited(overlay), self.knowledge, self.budget)
-            pairs = pair.lives(other, self.with_mappings(other, module.files), self._paged(other))
-            edited = Module(other, module.files, pairs, Givens(other), self.pages)
+            pairs = pair.lives(other, self.with_mappings(other, module.files, pages), pages or self._paged(other))
+            edited = Module(other, module.files, pairs, Givens(other), pages or self.pages)
             found = self._detected(edited, everything=True)
             return p2p.After(edited, tuple(one for one in found if isinstance(one, Defect)))
 

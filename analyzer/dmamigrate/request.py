@@ -154,7 +154,10 @@ def run(
         any(f.origin is not None and not f.origin.certain for f in report.findings)
         and not (root / "include/linux").is_dir()
     ):
-        said.append(f"{root}: has no kernel headers, so what they define is not known; --tree names a kernel tree")
+        said.append(
+            f"{root}: has no kernel headers, so what they define is not known, and rewrites are for {report.target};"
+            " --tree names a kernel tree"
+        )
     report = _without_ignored(report, held.ignores, scan.rules)
     file = held.value("baseline", asked.baseline)
     if file is not None:

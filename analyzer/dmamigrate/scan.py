@@ -114,21 +114,15 @@ def lacking(root: Path) -> tuple[str, ...] | None:
 
 
 def about_target(root: Path, target: str, given: bool) -> str:
-    """Why rewrites are for `target`, and what the tree needs for them; "" where that goes without saying."""
+    """Why rewrites are for `target`, and what the tree needs for them; "" where that goes without saying, or nothing is known of it."""
     lacks, version = lacking(root), tree_version(root)
-    if lacks is None:
-        return (
-            ""
-            if given
-            else f"{root}: has no kernel headers: rewrites are for {target}, the first version with dma_map_phys()"
-        )
     which = f"this is {version}, and it" if version else "this tree"
     if lacks:
         return (
             f"{root}: {which} has no {', '.join(lacks)}: rewrites are for {target}, and build only where that is backported,"
             " in this order; patch --compat writes them for both"
         )
-    if version is not None and release(version) < FIRST and not given:
+    if lacks == () and version is not None and release(version) < FIRST and not given:
         return f"{root}: {which} has dma_map_phys() as a backport: rewrites are proved with the model of {target}"
     return ""
 

@@ -114,6 +114,8 @@ def _check_edits(finding: Finding, tree: Path) -> None:
         old = _tokens(data[edit.start : edit.end].decode("utf-8", "surrogateescape"))
         new = _tokens(edit.text)
         if finding.rule == "p2p-missing-mmio":
+            if _of_a_page(old, new):
+                continue
             new = _without_choice(new)
         assert ";" not in old, f"{old} swallows a statement"
         for what, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -137,6 +139,7 @@ def _allowed(old: list[str], new: list[str]) -> bool:
 _PLACE = r"[\w.>-]+"
 _THROUGH = rf"{_PLACE}==PCI_P2PDMA_MAP_THRU_HOST_BRIDGE"
 _SET = rf"(?:if\({_THROUGH}\))?{_PLACE}\|=DMA_ATTR_MMIO;(?:else{_PLACE}&=~DMA_ATTR_MMIO;)?(?:fallthrough;)?"
+_KEPT = rf"unsignedlong\w+;|{_PLACE}=0;if\({_THROUGH}\){_PLACE}=DMA_ATTR_MMIO;|\|{_PLACE}"
 _CHOSEN = rf"{_THROUGH}\?DMA_ATTR_MMIO:0"
 
 
@@ -148,11 +151,20 @@ def _without_choice(new: list[str]) -> list[str]:
 
 
 def _by_type(old: list[str], new: list[str]) -> bool:
-    """The attribute set in a statement of its own, maybe by the map type, a local for it, or the choice in place of 0."""
+    """The attribute set in a statement of its own, maybe by the map type, a local or member for it, or the choice in place of 0."""
     text = "".join(new)
     if not old:
-        return re.fullmatch(rf"{_SET}|unsignedlongattrs=0;", text) is not None
-    return re.fullmatch(r"0[uUlL]*", "".join(old)) is not None and re.fullmatch(rf"attrs|{_CHOSEN}", text) is not None
+        return re.fullmatch(rf"{_SET}|unsignedlongattrs=0;|{_KEPT}", text) is not None
+    return (
+        re.fullmatch(r"0[uUlL]*", "".join(old)) is not None and re.fullmatch(rf"{_PLACE}|{_CHOSEN}", text) is not None
+    )
+
+
+def _of_a_page(old: list[str], new: list[str]) -> bool:
+    """Whether a call of the page API, as a whole, became that of an address."""
+    call = re.compile(r"dma_(un)?map_(page|phys)\([^;{}]*\)")
+    was, now = call.fullmatch("".join(old)), call.fullmatch("".join(new))
+    return bool(was and now and was[1] == now[1] and (was[2], now[2]) == ("page", "phys"))
 
 
 Trial = Callable[[], None]

@@ -128,20 +128,30 @@ def find(module: Module) -> Iterator[Defect]:
             key = (fault.rule, *fault.site.key)
             if key not in best or len(fault.trail) < len(best[key].trail):
                 best[key] = fault
-    through = _only_through([seen for watch in watches for seen in watch.seen], files)
+    through = _only_through(engine, [seen for watch in watches for seen in watch.seen], files)
     for key in sorted(best):
         one = best[key]
         yield replace(one, facts=one.facts | {"only": THRU}) if one.site.key in through else one
 
 
-def _only_through(several: Iterable[Seen], files: frozenset[str]) -> set[tuple[str, int]]:
-    """The calls that every path reaches with the one answer that the transfer goes through the host bridge."""
+def _only_through(engine: Engine, several: Iterable[Seen], files: frozenset[str]) -> set[tuple[str, int]]:
+    """The calls that every path reaches with the one answer that the transfer goes through the host bridge.
+
+    In a callee that has to be so for each of its callers, and all of them have to be in sight.
+    """
     sure: dict[tuple[str, int], bool] = {}
+    by: dict[tuple[str, int], tuple[Function, set[tuple[str, int]]]] = {}
     for seen in several:
         frame, _, call, _ = _at_fault(seen, files)
         key = frame.fn.source.path, call.start
-        only = any(kind.may == {THRU} and kind.asked for _, kind in seen.kinds) and frame.parent is None
+        only = any(kind.may == {THRU} and kind.asked for _, kind in seen.kinds)
+        if frame.parent is not None and frame.call is not None:
+            by.setdefault(key, (frame.fn, set()))[1].add((frame.parent.fn.source.path, frame.call.start))
         sure[key] = sure.get(key, True) and only
+    for key, (fn, seen_from) in by.items():
+        callers, complete, _ = engine.stores.callers(fn)
+        known = {(one.fn.source.path, one.call.start) for one in callers}
+        sure[key] = sure[key] and fn.static and complete and known <= seen_from
     return {key for key, only in sure.items() if only}
 
 
