@@ -104,8 +104,11 @@ def _proved(rule: Rule, callee: str, pairs: list[tuple[LifeCalls, LifeCalls]], a
 def _refuted(rule: Rule, name: str, wrong: tuple[tuple[Template, ...], Kind, str], api: Api) -> Proof:
     made, origin, because = wrong
     before = made[0].before
+    mapped = api.calls[before]
     ends = [t.before for t in rule.templates if t.before in api.calls and api.calls[t.before].role == "unmap"]
-    end = next((one for one in ends if api.fits(api.calls[before], api.calls[one])), None)
+    # a rule that decides path by path has no templates: the unmap is then that of the call's own family
+    ends = ends or [name for name in api.named("unmap") if api.calls[name].family == mapped.family]
+    end = next((one for one in ends if api.fits(mapped, api.calls[one])), None)
     given = (frozenset[str](), frozenset[str]())
     version = TARGETS[-1]
     states = relevant(memory_of((origin,)))
