@@ -188,6 +188,15 @@ CASES = [
         id="the parameter that was mapped",
     ),
     pytest.param(
+        "mapping-leaked",
+        f"static void done(struct fx *f) {{ {UNMAP % 'f->at'} }}\n"
+        f"int a(struct fx *f, struct crypto_async_request *r) {{ int ret; f->at = {MAP}; {CHECK % 'f->at'} ret = queue(f);\n"
+        "if (ret == -EINPROGRESS || (ret == -EBUSY && r->flags & @)) return ret;\ndone(f); return ret; }",
+        "FX_AGAIN",
+        "CRYPTO_TFM_REQ_MAY_BACKLOG",
+        id="a request that is queued, and not failed",
+    ),
+    pytest.param(
         "page-api-on-mmio",
         "int a(struct fx *f) { void *buf = @; f->at = dma_map_single(f->dev, buf + 64, 64, DMA_TO_DEVICE);\n"
         f"{CHECK % 'f->at'} return 0; }}",

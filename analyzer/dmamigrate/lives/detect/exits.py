@@ -30,6 +30,8 @@ _KEY = "@mapping"
 _TOLD = "@checked"
 # The work goes on, and whoever ends it unmaps.
 _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
+# crypto/algapi.c: crypto_enqueue_request() says -EBUSY of what it queued, if the request allows that
+_QUEUED, _MAY_QUEUE = "-EBUSY", b"CRYPTO_TFM_REQ_MAY_BACKLOG"
 _ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 
@@ -160,6 +162,8 @@ def is_error(frame: Frame, value: Value) -> bool:
     if not isinstance(value, Flags) or (kind.base == "void" and not kind.pointers):
         return False
     if value.on & _UNDER_WAY:
+        return False
+    if _QUEUED in value.on and frame.fn.source.blanked.find(_MAY_QUEUE, frame.fn.start, frame.fn.end) >= 0:
         return False
     if value.negative:
         return True
