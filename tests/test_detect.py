@@ -23,7 +23,7 @@ struct sg_fx { struct sg_table table; struct scatterlist *sgl; int given; int co
 struct fx {
 	struct device *dev; struct pci_dev *pdev; struct pci_dev *peer; struct dma_pool *pool; struct list_head link;
 	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg; struct fx *next; void *ring; __le64 *slot;
-	struct dma_iova_state range; DEFINE_DMA_UNMAP_ADDR(kept); void (*ready)(struct fx *f);
+	struct dma_iova_state range; DEFINE_DMA_UNMAP_ADDR(kept); void (*ready)(struct fx *f); struct { int kind; } given;
 };
 """
 MAP = "dma_map_phys(f->dev, pci_resource_start(f->peer, 0), 64, DMA_TO_DEVICE, DMA_ATTR_MMIO)"
@@ -195,6 +195,16 @@ CASES = [
         "FX_AGAIN",
         "CRYPTO_TFM_REQ_MAY_BACKLOG",
         id="a request that is queued, and not failed",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        "static int put(struct fx *f) { return f->len > 3; }\nstatic int flip(struct fx *f) { f->given.kind = FX_LATE; return 1; }\n"
+        f"int a(struct fx *f) {{ int ret; if (f->given.kind != FX_LATE) {{ f->at = {MAP}; {CHECK % 'f->at'} }}\n"
+        f"ret = @(f); if (ret) goto out;\nif (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\nreturn 0;\n"
+        f"out: if (f->given.kind != FX_LATE) {UNMAP % 'f->at'}\nreturn ret; }}",
+        "flip",
+        "put",
+        id="what is asked twice, and not changed in between",
     ),
     pytest.param(
         "page-api-on-mmio",

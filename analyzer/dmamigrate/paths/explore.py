@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dmamigrate.paths.places import Frame, behind, below, enter, live_after
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
@@ -35,6 +36,9 @@ _ZEROING = re.compile(r"(?:devm_)?k[vc]?zalloc\w*|(?:devm_)?k[v]?calloc\w*|vzall
 Outcomes = list[tuple[State, Value]]
 
 
+_FIELD = re.compile(r"(?:->|\.)(\w+)(?:\[\])?\Z")
+
+
 class Explorer:
     """Walks the paths of one function for one client, within the engine's budget."""
 
@@ -50,6 +54,7 @@ class Explorer:
         self._steps = 0
         self._cut = False
         self._matters: dict[Function, bool] = {}
+        self._setters: dict[tuple[str, str], bool] = {}
 
     @property
     def complete(self) -> bool:
@@ -244,8 +249,12 @@ class Explorer:
                 if (known == constant_side) is equal:
                     result.append(after)
                 continue
-            place = tested(frame, left, value) if equal and not isinstance(known, Choice) else None
-            result.append(after.refine(place, constant_side) if place is not None else after)
+            names = constant_side.on if isinstance(constant_side, Flags) else frozenset[str]()
+            if equal and isinstance(known, Flags) and names and names <= known.never:
+                continue
+            place = tested(frame, left, value) if not isinstance(known, Choice) else None
+            told = constant_side if equal else _other_than(left, known, names)
+            result.append(after.refine(place, told) if place is not None and told is not None else after)
         return result
 
     def _masked(self, frame: Frame, index: int, expr: Expr, truth: bool, state: State) -> list[State]:
@@ -427,7 +436,7 @@ class Explorer:
 
     def _into(self, frame: Frame, index: int, call: Call, state: State, values: tuple[Value, ...]) -> Outcomes:
         unit = self._tree.unit(frame.fn.source.path)
-        untouched: Outcomes = [(handed_out(frame, call, state), UNKNOWN)]
+        untouched: Outcomes = [(self._handed_out(frame, call, state), UNKNOWN)]
         if not call.name or unit is None or call.name in self._known:
             return untouched
         found = self._tree.functions(call.name, unit, self._client.words)
@@ -458,11 +467,48 @@ class Explorer:
             result = result + [(kept, value) for (_, value), kept in list(exits.items())[: self._budget.exits]]
         return result
 
+    def _handed_out(self, frame: Frame, call: Call, state: State) -> State:
+        """After a callee that is not followed: members that the text of a known one never sets are what they were."""
+        after = handed_out(frame, call, state)
+        unit = self._tree.unit(frame.fn.source.path)
+        if after is state or not call.name or unit is None:
+            return after
+        found = self._tree.functions(call.name, unit, self._client.words)
+        lost = {key: value for key, value in state.env.items() if key not in after.env and isinstance(value, Flags)}
+        kept = {key: value for key, value in lost.items() if found and not self._sets(call.name, key, found)}
+        return State({**after.env, **kept}, after.trail) if kept else after
+
+    def _sets(self, name: str, place: str, found: tuple[Function, ...]) -> bool:
+        """Whether a callee, or what it calls, may set the member that a place ends in."""
+        field = _FIELD.search(place)
+        if field is None:
+            return True
+        key = (name, field[1])
+        if key not in self._setters:
+            word = re.escape(field[1].encode())
+            stored = re.compile(
+                rb"(?:->|\.)\s*"
+                + word
+                + rb"\b\s*(?:\[[^\]]*\]\s*)?(?:[-+|&^*/]?=(?!=)|\+\+|--)|&[^;,]*\b"
+                + word
+                + rb"\b|\bmem(?:set|cpy)\b"
+            )
+            self._setters[key] = any(self.reaches(one, stored, 3) for one in found)
+        return self._setters[key]
+
     def _matter(self, fn: Function) -> bool:
         """Whether a callee, or what it calls, can change or use what is tracked."""
         if fn not in self._matters:
             self._matters[fn] = self.reaches(fn, self._client.words, 3)
         return self._matters[fn]
+
+
+def _other_than(expr: Expr, known: Value, names: frozenset[str]) -> Flags | None:
+    """What is known of a member that is not a named constant; None for what is counted or negative, which takes other values soon."""
+    (name,) = names if len(names) == 1 else ("",)
+    if not isinstance(expr, Member) or not isinstance(known, Flags) or not name.isidentifier():
+        return None
+    return replace(known, never=known.never | {name})
 
 
 def _true(expr: Expr, splits: frozenset[str]) -> Value:

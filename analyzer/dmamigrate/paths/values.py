@@ -11,13 +11,14 @@ class Flags:
     """A word: the flags known to be set and those known to be clear, by name.
 
     `exact` says that no flag but those of `on` is set; a number is a flag named by its digits. `nonzero` says that the
-    word is not zero, whatever is in it.
+    word is not zero, whatever is in it; `never` are the named constants that it is known not to be.
     """
 
     on: frozenset[str] = frozenset()
     off: frozenset[str] = frozenset()
     exact: bool = False
     nonzero: bool = False
+    never: frozenset[str] = frozenset()
 
     def has(self, flag: str) -> bool | None:
         """Whether `flag` is set, None if that is not known."""
