@@ -184,6 +184,43 @@ def test_a_call_that_stands_for_another_is_proved_by_that_one(scan_with: Callabl
     assert _found(scan_with(HEAD + code, moved)).verdict.status == "proved"
 
 
+WEAK = """
+title = "calls in any order"
+level = "note"
+category = "migration"
+callee = ["dma_map_phys"]
+argument = "phys"
+origins = ["pci-bar"]
+message = "{phys}"
+rewrite = '''
+- dma_map_phys(dev, phys, size, dir, attrs)
++ dma_map_phys(dev, phys, size, dir, attrs | DMA_ATTR_WEAK_ORDERING)
+
+- dma_unmap_phys(dev, addr, size, dir, attrs)
++ dma_unmap_phys(dev, addr, size, dir, attrs | DMA_ATTR_WEAK_ORDERING)
+'''
+explain = "A rule of somebody's own, which leaves what is wrong as it was."
+[[invalid]]
+name = "a BAR"
+code = "int f(void) { return dma_map_phys(d, pci_resource_start(p, 0), 4, r, 0); }"
+[[valid]]
+name = "nothing at all"
+code = "int f(void) { return 0; }"
+"""
+
+
+def test_what_stays_unsafe_is_not_called_proved(scan_with: Callable[..., Report], tmp_path: Path) -> None:
+    file = tmp_path / "fx-weak.toml"
+    file.write_text(WEAK)
+    report = scan_with(HEAD + _phys(BAR) + PHYS, rules.read(file))
+    (found,) = [f for f in report.findings if f.rule == "fx-weak"]
+    assert found.rewrite.status == "proposed"
+    assert found.verdict.status == "unknown"
+    assert (found.verdict.reason or "").startswith(
+        "the same as before, but the kernel dies: memory that nothing maps is copied, "
+    )
+
+
 def test_an_unknown_map_beside_a_bar_is_not_proved_where_the_calls_differ(scan_text: Callable[[str], Report]) -> None:
     found = _found(scan_text(HEAD + _phys(BAR) + _phys(UNKNOWN, name="fx_again") + PHYS))
     assert found.verdict.status == "unknown"

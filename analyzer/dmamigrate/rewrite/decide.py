@@ -25,6 +25,7 @@ from dmamigrate.model.refine import (
     every_set,
     memory_of,
     same_function,
+    severity,
     unpaired,
 )
 from dmamigrate.model.states import DIRECTIONS, READ_ATTRS, relevant
@@ -208,9 +209,7 @@ def _one_function(case: Case, life: Life, end: Site) -> bool:
     empty = (frozenset[str](), frozenset[str]())
     old, new = (_calls(case, life.map, end, empty, after) for after in (False, True))
     added = new.map_attrs == new.unmap_attrs == frozenset({_MMIO}) and old.map_attrs == old.unmap_attrs == frozenset()
-    if not added or old.unmap is None or new.unmap is None:
-        return False
-    return same_function((old.map, old.unmap), (new.map, new.unmap), case.target)
+    return added and same_function((old.map, old.unmap or ""), (new.map, new.unmap or ""), case.target)
 
 
 def _said(case: Case, counts: tuple[int, int, int], known: bool) -> str | None:
@@ -246,7 +245,7 @@ def _wrong(
             return "unknown", f"where the address is system memory, which could not be excluded, {worst.what}", example
         return "refuted", worst.what, example
     if result.unsafe and not case.rule.moves_memory and _MMIO not in old.map_attrs and old.map != "dma_map_resource":
-        left = ", ".join(sorted(result.unsafe))
+        left = ", ".join(sorted(result.unsafe, key=lambda what: (severity(what), what)))
         if _MMIO not in new.map_attrs:
             return "unknown", f"the same as before, but {left}", None
     return None
