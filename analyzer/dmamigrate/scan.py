@@ -145,7 +145,7 @@ def wanted(rules: Iterable[Rule], knowledge: Knowledge, pages: bool = False) -> 
     result |= {*lives, *api.named("map_sg"), *api.named("unmap_sg")} if pages else set()
     sinks = tuple(name for name, sink in api.sinks.items() if not sink.typed)
     pairs: list[tuple[tuple[str, ...], tuple[str, ...]]] = [(stored.SOURCES, sinks)] if given else []
-    pairs += [(knowledge.io_calls, page_calls.callees(api))] if "page-api-on-mmio" in asked else []
+    pairs += [(page_calls.callees(api), knowledge.io_calls)] if "page-api-on-mmio" in asked else []
     return prefilter.Wanted(tuple(sorted(result)), tuple(pairs))
 
 

@@ -35,7 +35,7 @@ _BUILDS = re.compile(r"^\s*obj-", re.MULTILINE)
 class Shared:
     """What is kept from tree to tree, since every module asks for it: the kernel's own headers, their folders, what they
     include, and which files of a folder may define a function, by its name; each with what was read for it. `told` are
-    the groups that were handed out.
+    the groups that were handed out, `seen` what files held.
     """
 
     units: dict[str, tuple[Unit | None, Seen]] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Shared:
     includes: dict[str, tuple[tuple[str, ...], Group]] = field(default_factory=dict)
     definers: dict[str, tuple[dict[bytes, tuple[str, ...]], Group]] = field(default_factory=dict)
     told: set[bytes] = field(default_factory=set)
+    seen: dict[str, Seen] = field(default_factory=dict)
 
 
 class Tree:
@@ -81,7 +82,7 @@ class Tree:
 
     def edited(self, overlay: dict[str, bytes]) -> Tree:
         """The same tree with other content for some files, whose answers are its own."""
-        shared = Shared(self._shared.units, self._shared.folders, self._shared.includes)
+        shared = Shared(self._shared.units, self._shared.folders, self._shared.includes, seen=self._shared.seen)
         return Tree(self.root, {**self._overlay, **overlay}, shared, self._reads)
 
     # files
@@ -110,7 +111,7 @@ class Tree:
             data, status = opened(self.root / path)
         except OSError:
             return None, UNREADABLE
-        seen = Seen(digest_of(data), stamp_of(status))
+        seen = self._seen(path, data, status)
         try:
             return Unit(of_bytes(path, data)), seen
         except SourceError:
@@ -134,7 +135,15 @@ class Tree:
         data = whole[:_LARGEST]
         # generated headers of nothing but #defines: large, many, and no code
         header = path.endswith(".h") and (len(data) > _LARGEST_HEADER or b";" not in data)
-        return b"" if header else data, Seen(digest_of(whole), stamp_of(status))
+        return b"" if header else data, self._seen(path, whole, status)
+
+    def _seen(self, path: str, data: bytes, status: os.stat_result) -> Seen:
+        """What was read, whose digest is made once for all trees."""
+        stamp = stamp_of(status)
+        held = self._shared.seen.get(path)
+        if held is None or held.stamp != stamp:
+            held = self._shared.seen[path] = Seen(digest_of(data), stamp)
+        return held
 
     def _folder(self, folder: str) -> Listing:
         """What is in a folder."""

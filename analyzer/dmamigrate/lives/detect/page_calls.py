@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from dmamigrate.api import Api
 from dmamigrate.findings import Kind, Origin
-from dmamigrate.lives.detect.stored import put_into
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.sites import Site, in_file, used
 from dmamigrate.syntax.expr import Call, Expr, path_of
@@ -27,6 +26,8 @@ WORDS = (*_MAKES_P2P, _MMIO)
 # include/linux/scatterlist.h, lib/scatterlist.c: what puts a kernel buffer, or a page, into an entry
 _FILLS = ("sg_init_one", "sg_set_buf", "sg_set_page")
 _NOTHING = re.compile(rb"(?!)")
+_WORD = re.compile(rb"[A-Za-z_]\w*")
+_HOPS, _NAMES = 3, 60
 _DEVICE_MEMORY = frozenset({Kind.P2P, Kind.PCI_BAR, Kind.MMIO})
 
 
@@ -41,31 +42,62 @@ def _single(api: Api) -> tuple[str, ...]:
 
 def find(module: Module) -> Iterator[Defect]:
     """The calls of the page API that always fail, or that map device memory as if it were the kernel's."""
-    api = module.engine.api
+    engine = module.engine
+    io = frozenset(name.encode() for name in engine.values.tables.knowledge.io_calls)
+    given = re.compile(
+        rb"\b(?:"
+        + b"|".join(re.escape(name.encode()) for name in (*callees(engine.api), *_FILLS))
+        + rb")\s*\(([^;{}]*)"
+    )
     for path in module.files:
-        unit = module.engine.tree.unit(path)
-        if unit is None or not any(name.encode() in unit.source.data for name in callees(api)):
-            continue
-        p2p = any(word.encode() in unit.source.data for word in _MAKES_P2P)
-        io = _names_of_io(module, unit)
-        if p2p or io is not None or _MMIO.encode() in unit.source.data:
-            yield from _in_file(module, unit, p2p, io or _NOTHING)
+        unit = engine.tree.unit(path)
+        data = unit.source.data if unit is not None else b""
+        p2p = any(word.encode() in data for word in _MAKES_P2P)
+        if unit is not None and (
+            p2p or _MMIO.encode() in data or any(_leads(data, one, io) for one in {*map(_second, given.findall(data))})
+        ):
+            yield from _in_file(module, unit, p2p, io)
 
 
-def _in_file(module: Module, unit: Unit, p2p: bool, io: re.Pattern[bytes]) -> Iterator[Defect]:
+def _in_file(module: Module, unit: Unit, p2p: bool, io: frozenset[bytes]) -> Iterator[Defect]:
     engine = module.engine
     for site in (one for found in in_file(unit, engine.api, _single(engine.api))[0] for one in used(engine, found)):
         given = module.given(site).attributes
         if given and any(_MMIO in one for one in given.values):
             yield Defect("page-api-on-mmio", site, {"what": f"{_MMIO} makes {site.call.name}() fail"})
-        elif p2p or io.search(_text(site)) is not None:
+        elif p2p or _leads(unit.source.blanked, _text(site), io):
             found = list(_on_device_memory(site, module.given(site).address))
             yield from found
             yield from _synced(module, site) if found else ()
     for site in in_file(unit, engine.api, engine.api.named("map_sg"))[0]:
         for node, value in _entries(site):
-            if io.search(site.fn.source.blanked[value.start : value.end]) is not None:
+            if _leads(unit.source.blanked, site.fn.source.blanked[value.start : value.end], io):
                 yield from _on_device_memory(site, engine.origins.of(Use(site.fn, node, value)))
+
+
+def _second(arguments: bytes) -> bytes:
+    """The second of the arguments that a text begins with."""
+    depth, start = 0, -1
+    for at, byte in enumerate(arguments):
+        depth += (byte in b"([") - (byte in b")]")
+        if depth < 0 or (byte == 0x2C and depth == 0):
+            if start >= 0 or depth < 0:
+                return arguments[max(start, 0) : at]
+            start = at + 1
+    return arguments[max(start, 0) :]
+
+
+def _leads(text: bytes, value: bytes, io: frozenset[bytes]) -> bool:
+    """Whether the text lets a value come from one of `io`: what it names, what is stored to that, and so on."""
+    known, new = set[bytes](), {*_WORD.findall(value)}
+    for _ in range(_HOPS):
+        if not new.isdisjoint(io):
+            return True
+        known |= new
+        names = b"|".join(sorted(new)[:_NAMES])
+        stored = re.compile(rb"\b(?:" + names + rb")\s*(?:\[[^\]]*\]\s*)*=(?!=)([^;{}]{1,400})") if names else _NOTHING
+        new = {word for right in stored.findall(text) for word in _WORD.findall(right)} - known
+    return not new.isdisjoint(io)
 
 
 def _on_device_memory(site: Site, origin: Origin | None) -> Iterator[Defect]:
@@ -79,18 +111,6 @@ def _synced(module: Module, site: Site) -> Iterator[Defect]:
     for life in module.pairs.lives:
         if life.map.key == site.key:
             yield from (Defect("sync-on-mmio", one, {"map": life.map.where}, life) for one in life.syncs)
-
-
-def _names_of_io(module: Module, unit: Unit) -> re.Pattern[bytes] | None:
-    """What finds, in one file, the calls that give device memory and the names of what that is put into; None without one."""
-    every = (name.encode() for name in module.engine.values.tables.knowledge.io_calls)
-    calls = {name for name in every if name in unit.source.data}
-    if not calls:
-        return None
-    found = put_into(unit, calls)
-    for _ in range(2):
-        found |= put_into(unit, found)
-    return re.compile(rb"\b(?:" + b"|".join(re.escape(name) for name in sorted(calls | found)) + rb")\b")
 
 
 def _entries(site: Site) -> Iterator[tuple[int, Expr]]:

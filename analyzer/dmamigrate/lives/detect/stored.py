@@ -26,6 +26,8 @@ _RULE = {Kind.PCI_BAR: "bar-as-dma-addr", Kind.MMIO: "mmio-as-dma-addr"}
 # include/linux/pci.h: what gives the physical address of a BAR
 SOURCES = ("pci_resource_start", "pci_resource_n")
 _QUESTIONS = 300
+_TARGET = re.compile(rb"(\w+)\s*(?:\[[^\]]*\]\s*)*=(?!=)")
+_LONGEST = 800  # bytes from a name back to the beginning of its statement
 _HELD = re.compile(rb"\bstruct\s+pci_dev\s*\*\s*(\w+)\s*;")
 _STORE = re.compile(rb"dma_address(?:\s*\([^;{}]*\))?\s*=(?!=)")
 # drivers/pci/search.c, drivers/pci/pci.c: what gives a device that is not the driver's own
@@ -161,10 +163,13 @@ def _kept(module: Module, unit: Unit) -> set[bytes]:
 def put_into(unit: Unit, words: Iterable[bytes]) -> set[bytes]:
     """The names of what is stored, in one file, from an expression that names one of `words`."""
     held = b"|".join(re.escape(word) for word in sorted(words))
-    if not held:
-        return set()
-    stored = re.compile(rb"\b(\w+)\s*(?:\[[^\]]*\]\s*)*=(?!=)[^;{}]*?\b(?:" + held + rb")\b")
-    return {match.group(1) for match in stored.finditer(unit.source.blanked)}
+    text = unit.source.blanked
+    found: set[bytes] = set()
+    for match in re.finditer(rb"\b(?:" + held + rb")\b", text) if held else ():
+        nearest = max(0, match.start() - _LONGEST)
+        start = max(nearest, *(text.rfind(end, nearest, match.start()) for end in (b";", b"{", b"}")))
+        found |= {*_TARGET.findall(text, start, match.start())}
+    return found
 
 
 def _last_word(fn: Function, place: Expr) -> set[bytes]:
