@@ -173,6 +173,17 @@ NOT_KEPT = [
         + "void fx_end(struct rq *rq)\n{\n\tfx_unmap(rq, rq->dma);\n}\n", id="the unmap is handed the handle alone",
     ),
     pytest.param(
+        WIDE, BODY % ("", APART, "0") + UNMAP % "0" + "void fx_copy(struct rq *to, struct rq *rq)\n{\n\tto->dma = rq->dma;\n}\n",
+        id="the handle is copied to an object without attributes",
+    ),
+    pytest.param(
+        WIDE.replace("bool through; };", "bool through; } __packed;"), BODY % ("", APART, "0") + UNMAP % "0",
+        id="a struct whose layout is somebody's",
+    ),
+    pytest.param(
+        WIDE.replace("size_t len;", "__le32 tag; size_t len;"), BODY % ("", APART, "0") + UNMAP % "0", id="a descriptor",
+    ),
+    pytest.param(
         '#include "rq.h"\n#include <linux/pci-p2pdma.h>\n', BODY % ("", APART, "0") + UNMAP % "0", id="a struct that is not in sight"
     ),
 ]  # fmt: skip
@@ -226,3 +237,13 @@ def test_a_callee_for_one_type_alone_sets_the_flag_itself(
 def test_a_callee_that_others_may_call_does_not(more: str, scan_text: Callable[[str], Report]) -> None:
     found = scan_text(HEAD + CALLEE.replace("@", "0") + UNMAP % "rq->attrs" + more).findings
     assert {one.rewrite.status for one in found if one.rule == "p2p-missing-mmio"} == {"withheld"}
+
+
+def test_a_variable_that_another_map_is_given_is_left_as_it_is(scan_text: Callable[[str], Report]) -> None:
+    meta = (
+        "\trq->len = dma_map_phys(rq->dev, virt_to_phys(kmalloc(64, GFP_KERNEL)), 64, DMA_TO_DEVICE, rq->attrs);\n"
+        "\tif (dma_mapping_error(rq->dev, rq->len))\n\t\treturn -ENOMEM;\n\treturn 0;\n}"
+    )
+    code = (BODY % ("\trq->attrs = 0;", APART, "rq->attrs")).replace("\treturn 0;\n}", meta)
+    finding = _one(scan_text(HEAD + code + UNMAP % "rq->attrs"))
+    assert not any(line == "rq->attrs |= DMA_ATTR_MMIO;" for line in _added(finding))

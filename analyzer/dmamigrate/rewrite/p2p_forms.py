@@ -20,7 +20,7 @@ from dmamigrate.program.reach import reaching
 from dmamigrate.rewrite.layout import NewCall, rewrite
 from dmamigrate.rewrite.propose import new_call
 from dmamigrate.rules import templates
-from dmamigrate.syntax.expr import Assign, Binary, Constant, Expr, Member, Name, strip
+from dmamigrate.syntax.expr import Assign, Binary, Call, Constant, Expr, Member, Name, strip
 from dmamigrate.syntax.functions import Function
 
 _MMIO = "DMA_ATTR_MMIO"
@@ -28,6 +28,7 @@ _LABEL = re.compile(rb"\bcase\s+" + THRU.encode() + rb"\s*:")
 _STACKED = re.compile(rb"\s*(?:case\b|default\s*:)")
 _BEFORE_CALL = re.compile(rb"[ \t]*(?:if \(!?|return )?")
 _PLACE = re.compile(r"#(\d+)")
+_LAYOUT = re.compile(rb"\b(?:__packed|__aligned|__attribute__|__(?:le|be)(?:16|32|64))\b")
 _BY_PAGE = {
     one.before: one
     for one in templates(
@@ -49,19 +50,21 @@ def forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[tuple[
     if all("only" in one.facts for one in faults):
         calls, keys = [_given(one) for one in faults], {one.site.key for one in faults}
         yield _together([_always(one) for one in calls])
-        yield _together([_where_set(one) for one in calls])
+        if not _told_to_others(module, faults):
+            yield _together([_where_set(one) for one in calls])
         ends = [end for life in module.pairs.lives if life.map.key in keys for end in life.ends]
         given = [_Given(end, end.api.position("attrs")) for end in ends if "attrs" in end.api.roles]
         if ends and len(given) == len(ends) and all(end.fn.source is fn.source for end in ends):
             yield _together([_always(one) for one in (*calls, *given)])
+    others = _told_to_others(module, faults)
     variables = {_given(one).variable for one in faults}
-    if len(variables) == 1 and (name := variables.pop()) is not None:
+    if not others and len(variables) == 1 and (name := variables.pop()) is not None:
         label = _at_label(fn, name)
         if label is not None and all(_begins_anew(_given(one)) for one in faults):
             yield (label,)
     if all("type" in one.facts for one in faults):
         tested = [_by_test(fn, one) for one in faults]
-        if all(tested):
+        if all(tested) and not others:
             # one test may do for all that come after it
             yield min(tested, key=lambda edits: edits[0].start)
             yield _together(tested)
@@ -69,6 +72,21 @@ def forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[tuple[
         if all(local) and len(faults) == 1:
             yield _together(local)
         yield _together([_in_argument(fn, one) for one in faults])
+
+
+def _told_to_others(module: Module, faults: list[Defect]) -> bool:
+    """Whether the variable of the attributes is given to another map, too, which may be one of other memory."""
+    keys = {one.site.key for one in faults}
+    ends = {end.key for life in module.pairs.lives if life.map.key in keys for end in life.ends}
+    mine = {_given(one).variable for one in faults}
+    for call in (call for one in faults for _, call in one.site.fn.calls):
+        api = module.engine.api.calls.get(call.name)
+        position = api.position("attrs") if api is not None else -1
+        if 0 <= position < len(call.args) and (faults[0].site.fn.source.path, call.start) not in keys | ends:
+            given = call.args[position]
+            if api is not None and api.role == "map" and faults[0].site.fn.source.text(given.start, given.end) in mine:
+                return True
+    return False
 
 
 def _together(several: list[tuple[Edit, ...]]) -> tuple[Edit, ...]:
@@ -257,11 +275,19 @@ def kept_forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[t
     if len(mine) != len(faults):
         return
     edits: list[tuple[Edit, ...]] = []
-    for life, found in zip(mine, faults, strict=True):
+    keepers = [_keeper(module, life) for life in mine]
+    if len({(one.tag, one.name) for one in keepers if one is not None}) != len({life.map.key for life in mine}):
+        return  # one name for two handles
+    for life, found, keeper in zip(mine, faults, keepers, strict=True):
         shared = any(other not in mine for end in life.ends for other in module.pairs.reaching(end))
-        keeper = _keeper(module, life)
         place = _line_before(found.site)
-        if shared or keeper is None or place is None or not life.ends:
+        if (
+            shared
+            or keeper is None
+            or place is None
+            or not life.ends
+            or not _holds_what_is_mapped(module, keeper, mine)
+        ):
             return
         target = kept_in(life.map)
         name = keeper.beside(fn, target) if target is not None else ""
@@ -293,10 +319,33 @@ def _keeper(module: Module, life: Life) -> _Keeper | None:
     return _Keeper(owner[0], member.field, name) if name is not None else None
 
 
+def _holds_what_is_mapped(module: Module, keeper: _Keeper, lives: list[Life]) -> bool:
+    """Whether nothing is ever put into the handle's member but what these maps return, or a number: a copy has no attributes."""
+    unit = module.engine.flow.unit(lives[0].map.fn)
+    stores, complete = module.engine.stores.of_field(keeper.tag, keeper.handle, unit)
+    made = {life.map.written for life in lives}
+    for store in stores:
+        value = strip(store.value) if store.value is not None else None
+        number = value is None or isinstance(value, Constant) or (isinstance(value, Name) and value.variable < 0)
+        if store.call is not None or not (
+            number or (isinstance(value, Call) and (store.fn.source.path, value.start) in made)
+        ):
+            return False
+    return complete
+
+
 def _declared(module: Module, keeper: _Keeper, fn: Function) -> tuple[Edit, ...]:
-    """The new member, declared behind that of the handle; nothing where that is declared in a line with others."""
+    """The new member, declared behind that of the handle; nothing where that is declared in a line with others.
+
+    A struct whose layout others know, a descriptor or a message, is left as it is.
+    """
     unit = module.engine.flow.unit(fn)
+    checked = re.compile(rb"(?:static_assert|BUILD_BUG_ON)[^;]*\b" + keeper.tag.encode() + rb"\b")
     for item in unit.named("type", keeper.tag):
+        if _LAYOUT.search(unit.source.data, item.head, unit.source.data.find(b";", item.end) + 1) or checked.search(
+            unit.source.blanked
+        ):
+            return ()
         pattern = re.compile(rb"^([ \t]*)\w+[ \t]+" + keeper.handle.encode() + rb"[ \t]*;[^\n]*\n", re.MULTILINE)
         line = pattern.search(unit.source.blanked, item.body, item.end)
         if line is not None:

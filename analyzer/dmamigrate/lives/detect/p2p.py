@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dmamigrate.api import ApiCall
-from dmamigrate.findings import Step
+from dmamigrate.findings import Kind, Step
 from dmamigrate.lives.detect.maptype import ASKS, BUS, CARRIED, NONE, THRU, WORDS, MapTypes
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.sites import Site
@@ -236,6 +236,8 @@ def _concerns(engine: Engine, place: str, kind: Choice, at: tuple[Seen, int]) ->
     mapped = _mapped(engine, seen)
     if kind.subject and mapped:
         return bool(kind.subject & mapped)
+    if _is_ram(engine, seen):
+        return False
     owner = int(place.partition(":")[0]) if place[:1].isdigit() else 0
     chain: list[Frame] = [seen.frame]
     while chain[0].parent is not None:
@@ -248,6 +250,14 @@ def _concerns(engine: Engine, place: str, kind: Choice, at: tuple[Seen, int]) ->
         ]
         return all(handed)
     return seen.api.family not in ("page", "single") or seen.api.role == "unmap"
+
+
+def _is_ram(engine: Engine, seen: Seen) -> bool:
+    """Whether a call surely maps system memory, whatever was asked of some page before."""
+    site = Site(seen.frame.fn, seen.node, seen.call, seen.api)
+    address = next((a for role in ("phys", "page", "ptr") if (a := site.argument(role)) is not None), None)
+    origin = engine.origins.of(site.use(address)) if address is not None and not seen.frame.fn.macro else None
+    return origin is not None and origin.certain and origin.kinds == (Kind.RAM,)
 
 
 def _mapped(engine: Engine, seen: Seen) -> frozenset[str]:
