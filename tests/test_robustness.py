@@ -636,3 +636,17 @@ def test_a_signal_ends_a_run_and_its_children(tmp_path: Path, sent: signal.Signa
 
 def test_children_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     assert _ended(tmp_path, signal.SIGKILL) == (-signal.SIGKILL, "")
+
+
+@pytest.mark.parametrize("run", ["-" * 20_000, "- " * 5_000, "+&" * 9_000, "!" * 3_000])
+def test_operators_in_a_row_without_end_are_nested_too_deeply(
+    run: str, tmp_path: Path, scanned: Callable[..., Report]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
+    (tmp_path / "a/win.c").write_text(SOURCE.replace("(", f"({run}"))
+    (tmp_path / "b/win.c").write_text(SOURCE)
+    report = scanned(tmp_path)
+    assert [(one.path, one.reason) for one in report.skipped] == [("a/win.c", "nested too deeply to be judged")]
+    assert {one.span.path for one in report.findings} == {"b/win.c"}

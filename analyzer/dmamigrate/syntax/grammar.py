@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import tree_sitter
@@ -14,8 +15,14 @@ def _parser() -> tree_sitter.Parser:
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_c.language()))
 
 
+# Operators in a row, of which each may be one or a half: how many ways there are to read them has no end for the grammar.
+_NESTED = re.compile(rb"(?:[-+!~*&]\s*){100,}")
+
+
 def parse(text: bytes) -> tree_sitter.Node:
-    """The root of the tree of `text`."""
+    """The root of the tree of `text`. Raises RecursionError for what nests deeper than the grammar can bear."""
+    if _NESTED.search(text) is not None:
+        raise RecursionError("operators are nested too deeply")
     return _parser().parse(text).root_node
 
 
