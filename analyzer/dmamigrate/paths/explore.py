@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dmamigrate.paths.places import Frame, behind, below, enter, live_after
+from dmamigrate.paths.setters import Setters
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
 from dmamigrate.paths.values import NEGATIVE, NONZERO, UNKNOWN, ZERO, Choice, Flags, Same, Value, constant
 from dmamigrate.paths.words import Words
@@ -36,9 +37,6 @@ _ZEROING = re.compile(r"(?:devm_)?k[vc]?zalloc\w*|(?:devm_)?k[v]?calloc\w*|vzall
 Outcomes = list[tuple[State, Value]]
 
 
-_FIELD = re.compile(r"(?:->|\.)(\w+)(?:\[\])?\Z")
-
-
 class Explorer:
     """Walks the paths of one function for one client, within the engine's budget."""
 
@@ -54,7 +52,7 @@ class Explorer:
         self._steps = 0
         self._cut = False
         self._matters: dict[Function, bool] = {}
-        self._setters: dict[tuple[str, str], bool] = {}
+        self._setters = Setters(self.reaches)
 
     @property
     def complete(self) -> bool:
@@ -475,26 +473,8 @@ class Explorer:
             return after
         found = self._tree.functions(call.name, unit, self._client.words)
         lost = {key: value for key, value in state.env.items() if key not in after.env and isinstance(value, Flags)}
-        kept = {key: value for key, value in lost.items() if found and not self._sets(call.name, key, found)}
+        kept = {key: value for key, value in lost.items() if not self._setters.may_set(call.name, key, found)}
         return State({**after.env, **kept}, after.trail) if kept else after
-
-    def _sets(self, name: str, place: str, found: tuple[Function, ...]) -> bool:
-        """Whether a callee, or what it calls, may set the member that a place ends in."""
-        field = _FIELD.search(place)
-        if field is None:
-            return True
-        key = (name, field[1])
-        if key not in self._setters:
-            word = re.escape(field[1].encode())
-            stored = re.compile(
-                rb"(?:->|\.)\s*"
-                + word
-                + rb"\b\s*(?:\[[^\]]*\]\s*)?(?:[-+|&^*/]?=(?!=)|\+\+|--)|&[^;,]*\b"
-                + word
-                + rb"\b|\bmem(?:set|cpy)\b"
-            )
-            self._setters[key] = any(self.reaches(one, stored, 3) for one in found)
-        return self._setters[key]
 
     def _matter(self, fn: Function) -> bool:
         """Whether a callee, or what it calls, can change or use what is tracked."""
