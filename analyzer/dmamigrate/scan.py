@@ -44,7 +44,7 @@ _ORDER = {Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 2}
 class Limits:
     """What one module may cost: CPU seconds, and megabytes beside what is in use when it begins."""
 
-    seconds: float = 20.0
+    seconds: float = 40.0
     megabytes: int = 220
 
 

@@ -24,7 +24,7 @@ from random import Random
 from tests.fuzz.targets import TARGETS, Place
 
 _CPU = (
-    25  # seconds for one input: what the program allows itself, for a module as a whole and file by file, and its start
+    45  # seconds for one input: what the program allows itself, for a module as a whole and file by file, and its start
 )
 _MEMORY = 3 << 30
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
