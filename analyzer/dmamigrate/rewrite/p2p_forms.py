@@ -17,6 +17,7 @@ from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life, kept_in
 from dmamigrate.lives.sites import Site
 from dmamigrate.program.reach import reaching
+from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall, rewrite
 from dmamigrate.rewrite.propose import new_call
 from dmamigrate.rules import templates
@@ -244,6 +245,8 @@ def _in_argument(fn: Function, found: Defect) -> tuple[Edit, ...]:
 
 def _with_attrs(call: _Given, text: str) -> tuple[Edit, ...]:
     site = call.site
+    if check.broken(site.fn.source, site.call) is not None:
+        return ()
     arguments = tuple(text if index == call.position else index for index in range(len(site.call.args)))
     return rewrite(site.fn.source, site.call, NewCall(site.call.name, arguments))
 
@@ -357,6 +360,8 @@ def _declared(module: Module, keeper: _Keeper, fn: Function) -> tuple[Edit, ...]
 def _told(site: Site, text: str) -> tuple[Edit, ...]:
     """A call that is given `text` as its attributes, or beside those it has; one of the page API becomes that of an address."""
     position = site.api.position("attrs")
+    if check.broken(site.fn.source, site.call) is not None:
+        return ()
     if 0 <= position < len(site.call.args):
         call = _Given(site, position)
         return _with_attrs(call, text if call.nothing else f"{call.text} | {text}")
