@@ -639,14 +639,20 @@ def test_children_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run", ["-" * 20_000, "- " * 5_000, "+&" * 9_000, "!" * 3_000])
-def test_operators_in_a_row_without_end_are_nested_too_deeply(
+def test_operators_in_a_row_without_end_cost_the_call_that_they_stand_in(
     run: str, tmp_path: Path, scanned: Callable[..., Report]
 ) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
-    (tmp_path / "a/win.c").write_text(SOURCE.replace("(", f"({run}"))
-    (tmp_path / "b/win.c").write_text(SOURCE)
+    (tmp_path / "win.c").write_text(SOURCE.replace("dma_map_resource(", f"dma_map_resource({run}"))
+    (tmp_path / "other.c").write_text(SOURCE.replace("win_", "other_"))
+    found = {one.span.path: one.rewrite for one in scanned(tmp_path).findings}
+    assert found["other.c"].status == "proposed"
+    assert found["win.c"].status == "withheld"
+    assert (found["win.c"].reason or "").startswith("win.c:12: dma_map_resource()")
+
+
+def test_banners_are_no_operators(tmp_path: Path, scanned: Callable[..., Report]) -> None:
+    banner = f"/*{'*' * 76}\n{'*' * 76}\n{'*' * 76}/\n"
+    (tmp_path / "win.c").write_text(banner + SOURCE.replace("return", f"{banner}\treturn"))
     report = scanned(tmp_path)
-    assert [(one.path, one.reason) for one in report.skipped] == [("a/win.c", "nested too deeply to be judged")]
-    assert {one.span.path for one in report.findings} == {"b/win.c"}
+    assert not report.skipped
+    assert {one.rewrite.status for one in report.findings} == {"proposed"}
