@@ -18,10 +18,12 @@ import hashlib
 import os
 import re
 import sqlite3
+import sys
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +42,7 @@ _LARGEST_ALL = 512 << 20  # bytes for all trees
 _FORGOTTEN = 200_000  # files whose words are remembered
 
 _CHECK = 8  # bytes
+_PARSERS = ("tree-sitter", "tree-sitter-c")  # the distributions that decide what a file means
 
 T = TypeVar("T")
 
@@ -212,7 +215,7 @@ class _Disk:
             self._now[name] = self._look(name, lambda _: listed(self._root, path).seen)
         return self._now[name]
 
-    def _look(self, path: str, read: Any) -> bytes:
+    def _look(self, path: str, read: Callable[[str], Seen]) -> bytes:
         try:
             stamp = stamp_of(os.stat(self._root / path))
         except OSError:
@@ -220,7 +223,7 @@ class _Disk:
         held = self.known.get(path)
         if held is not None and held[0] == stamp and not self._verify:
             return held[1]
-        seen: Seen = read(path)
+        seen = read(path)
         self.learn(path, seen)
         return seen.digest
 
@@ -347,10 +350,11 @@ def _hashed(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _code() -> tuple[tuple[str, int, int], ...]:
-    """What tells one state of this program from another, whatever its version says."""
+def _code() -> tuple[object, ...]:
+    """What tells one state of this program, and of the parser under it, from another, whatever its version says."""
     found = sorted(Path(__file__).parent.rglob("*.py"))
-    return tuple((file.name, status.st_size, status.st_mtime_ns) for file in found for status in (file.stat(),))
+    stats = tuple((file.name, status.st_size, status.st_mtime_ns) for file in found for status in (file.stat(),))
+    return (sys.version, *(version(name) for name in _PARSERS), *stats)
 
 
 def canonical(value: object) -> object:
