@@ -31,6 +31,7 @@ from tests.conftest import ROOT
 from tests.fuzz.mutate import mutated
 
 _ATTRIBUTE = ["DMA_ATTR_MMIO"]
+_OTHER_NAMES = {"is_swiotlb_buffer": "swiotlb_find_pool", "sg_is_dma_bus_address": "sg_dma_is_bus_address"}
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|\w+|\S')
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
@@ -111,15 +112,10 @@ def _check_edits(finding: Finding, tree: Path) -> None:
         assert 0 <= edit.start <= edit.end <= len(data), "out of bounds"
         assert all(edit.end <= start or end <= edit.start for start, end in by_path.get(edit.path, [])), "overlapping"
         by_path.setdefault(edit.path, []).append((edit.start, edit.end))
-        old = _tokens(data[edit.start : edit.end].decode("utf-8", "surrogateescape"))
-        new = _tokens(edit.text)
-        if finding.rule in ("renamed-dma-internal", "page-to-phys") or (
-            finding.rule == "p2p-missing-mmio" and "page" in finding.callee
-        ):
-            # page and offset become an address, argument by argument: within the call, and balanced
-            assert not {*";{}"} & {*old}, f"{old} swallows a statement"
-            assert [new.count(one) - old.count(one) for one in "()"] in ([0, 0], [1, 1], [1, 0], [0, 1], [2, 2])
+        written = data[edit.start : edit.end].decode("utf-8", "surrogateescape")
+        if by_address(written, edit.text):
             continue
+        old, new = _tokens(written), _tokens(edit.text)
         if finding.rule == "p2p-missing-mmio":
             new = _without_choice(new)
         assert ";" not in old, f"{old} swallows a statement"
@@ -130,13 +126,65 @@ def _check_edits(finding: Finding, tree: Path) -> None:
 
 
 def _tokens(code: str) -> list[str]:
-    return _TOKEN.findall(_COMMENT.sub(" ", code))
+    return [one for one in _TOKEN.findall(_COMMENT.sub(" ", code)) if one != "\\"]
+
+
+def _call(tokens: list[str]) -> list[list[str]]:
+    """A call's name and its arguments, a list of tokens each; empty for anything else."""
+    if len(tokens) < 3 or tokens[1] != "(" or tokens[-1] != ")":
+        return []
+    found, depth = [tokens[:1], []], 0
+    for one in tokens[2:-1]:
+        depth += (one in ("(", "[", "{")) - (one in (")", "]", "}"))
+        if depth < 0:
+            return []
+        if one == "," and depth == 0:
+            found.append([])
+        else:
+            found[-1].append(one)
+    return found
+
+
+def by_address(before: str, after: str) -> bool:
+    """Whether a call that took a page and an offset takes an address in their place, and what else it takes as before."""
+    old, new = _call(_tokens(before)), _call(_tokens(after))
+    if not old or not new or not _renamed(old[0][0], new[0][0]):
+        return False
+    left, turned = old[1:], False
+    for one in new[1:]:
+        if left and (
+            one == left[0] or (_is_nothing(left[0]) and _is_place(one)) or one == [*left[0], "|", *_ATTRIBUTE]
+        ):
+            left = left[1:]
+        elif len(left) > 1 and not turned and _is_address(one, *left[:2]):
+            left, turned = left[2:], True
+        elif left or one is not new[-1] or not (_is_place(one) or _is_nothing(one)):
+            return False
+    return not left and (turned or len(old) < len(new))
+
+
+def _renamed(old: str, new: str) -> bool:
+    return new in (re.sub(r"page(_attrs)?|resource", "phys", old), _OTHER_NAMES.get(old))
+
+
+def _is_nothing(tokens: list[str]) -> bool:
+    return re.fullmatch(r"0[uUlL]*", "".join(tokens)) is not None
+
+
+def _is_place(tokens: list[str]) -> bool:
+    return re.fullmatch(_PLACE, "".join(tokens)) is not None
+
+
+def _is_address(tokens: list[str], page: list[str], offset: list[str]) -> bool:
+    start = ["page_to_phys", "(", *page, ")"]
+    wholes = [[*start, "+", *offset], [*start, "+", "(", *offset, ")"]]
+    return tokens in wholes or (_is_nothing(offset) and tokens == start)
 
 
 def _allowed(old: list[str], new: list[str]) -> bool:
     """A call renamed, no attributes made the attribute, the attribute added, parentheses put around what it is added to."""
-    if len(old) == len(new) == 1 and re.fullmatch(r"dma_(un)?map_\w+", old[0]):
-        return new[0] in ("dma_map_phys", "dma_unmap_phys")
+    if len(old) == len(new) == 1 and re.search(r"map_|is_swiotlb_buffer|sg_is_dma_bus_address", old[0]):
+        return _renamed(old[0], new[0])
     none = re.fullmatch(r"0[uUlL]*", "".join(old)) is not None
     return (none and new == _ATTRIBUTE) or (not old and new in (["|", *_ATTRIBUTE], [")", "|", *_ATTRIBUTE], ["("]))
 
