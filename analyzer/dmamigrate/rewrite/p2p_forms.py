@@ -48,16 +48,16 @@ def forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[tuple[
     """Edits that set the flag, for all calls of one function that lack it, where they take attributes."""
     if any(takes_none(one) for one in faults):
         return
+    others = _told_to_others(module, faults)
     if all("only" in one.facts for one in faults):
         calls, keys = [_given(one) for one in faults], {one.site.key for one in faults}
         yield _together([_always(one) for one in calls])
-        if not _told_to_others(module, faults):
+        if not others:
             yield _together([_where_set(one) for one in calls])
         ends = [end for life in module.pairs.lives if life.map.key in keys for end in life.ends]
         given = [_Given(end, end.api.position("attrs")) for end in ends if "attrs" in end.api.roles]
         if ends and len(given) == len(ends) and all(end.fn.source is fn.source for end in ends):
             yield _together([_always(one) for one in (*calls, *given)])
-    others = _told_to_others(module, faults)
     variables = {_given(one).variable for one in faults}
     if not others and len(variables) == 1 and (name := variables.pop()) is not None:
         label = _at_label(fn, name)
@@ -77,16 +77,16 @@ def forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[tuple[
 
 def _told_to_others(module: Module, faults: list[Defect]) -> bool:
     """Whether the variable of the attributes is given to another map, too, which may be one of other memory."""
-    keys = {one.site.key for one in faults}
-    ends = {end.key for life in module.pairs.lives if life.map.key in keys for end in life.ends}
+    fn, keys = faults[0].site.fn, {one.site.key for one in faults}
     mine = {_given(one).variable for one in faults}
-    for call in (call for one in faults for _, call in one.site.fn.calls):
+    for call in (call for _, call in fn.calls if (fn.source.path, call.start) not in keys):
         api = module.engine.api.calls.get(call.name)
-        position = api.position("attrs") if api is not None else -1
-        if 0 <= position < len(call.args) and (faults[0].site.fn.source.path, call.start) not in keys | ends:
-            given = call.args[position]
-            if api is not None and api.role == "map" and faults[0].site.fn.source.text(given.start, given.end) in mine:
-                return True
+        position = api.position("attrs") if api is not None and api.role == "map" else -1
+        if (
+            0 <= position < len(call.args)
+            and fn.source.text(call.args[position].start, call.args[position].end) in mine
+        ):
+            return True
     return False
 
 

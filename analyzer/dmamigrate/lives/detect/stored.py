@@ -157,10 +157,10 @@ def _kept(module: Module, unit: Unit) -> set[bytes]:
                 )
                 if any(one.name in SOURCES and _is_anothers(module, fn, index, one) for one in held):
                     found |= _last_word(fn, store.parts[0])
-    return found | put_into(unit, found)
+    return found | _put_into(unit, found)
 
 
-def put_into(unit: Unit, words: Iterable[bytes]) -> set[bytes]:
+def _put_into(unit: Unit, words: Iterable[bytes]) -> set[bytes]:
     """The names of what is stored, in one file, from an expression that names one of `words`."""
     held = b"|".join(re.escape(word) for word in sorted(words))
     text = unit.source.blanked
