@@ -24,6 +24,8 @@ from dmamigrate.errors import UsageError
 from dmamigrate.findings import Edit, Report
 from dmamigrate.judge import Result, Work
 from dmamigrate.patch import files
+from dmamigrate.paths.places import live_after
+from dmamigrate.program.tree import Tree
 from dmamigrate.report.visible import visible
 from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall
@@ -656,3 +658,14 @@ def test_banners_are_no_operators(tmp_path: Path, scanned: Callable[..., Report]
     report = scanned(tmp_path)
     assert not report.skipped
     assert {one.rewrite.status for one in report.findings} == {"proposed"}
+
+
+def test_a_long_chain_of_locals_takes_memory_for_its_length_only(tmp_path: Path) -> None:
+    length = 3000
+    body = "".join(f"\tphys_addr_t v{i} = v{i - 1};\n" for i in range(1, length))
+    (tmp_path / "win.c").write_text(f"void f(phys_addr_t v0)\n{{\n{body}}}\n")
+    unit = Tree(tmp_path).unit("win.c")
+    assert unit is not None
+    live = live_after(unit.functions("f")[0])
+    assert len(live) > length
+    assert sum(map(sys.getsizeof, live)) < 2 << 20  # bytes; a set of names for each place takes 300 MB

@@ -97,20 +97,21 @@ def behind(place: str, pointer: str) -> bool:
 
 
 @cache
-def live_after(fn: Function) -> tuple[frozenset[int], ...]:
-    """For each node the variables that it, or what may come after it, names."""
-    used = [
-        {e.variable for e in walk(n.expr) if isinstance(e, Name) and e.variable >= 0} if n.expr is not None else set()
-        for n in fn.nodes
-    ]
+def live_after(fn: Function) -> tuple[int, ...]:
+    """For each node the variables that it, or what may come after it, names: a bit for each, so that long functions stay small."""
+    used = [0] * len(fn.nodes)
+    for index, node in enumerate(fn.nodes):
+        for one in walk(node.expr) if node.expr is not None else ():
+            if isinstance(one, Name) and one.variable >= 0:
+                used[index] |= 1 << one.variable
     queue = list(range(len(fn.nodes)))
     while queue:
         index = queue.pop()
         for before in fn.predecessors[index]:
-            if not used[index] <= used[before]:
+            if used[index] & ~used[before]:
                 used[before] |= used[index]
                 queue.append(before)
-    return tuple(map(frozenset, used))
+    return tuple(used)
 
 
 def sources(frame: Frame, expr: Expr) -> frozenset[str]:

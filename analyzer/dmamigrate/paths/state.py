@@ -105,13 +105,13 @@ def outside(state: State, prefix: str) -> State:
     return State(env, state.trail)
 
 
-def pruned(state: State, prefix: str, live: frozenset[int], watched: str) -> State:
-    """Without the words in locals of the function with this prefix that are not in `live`; what is known of `watched` stays."""
+def pruned(state: State, prefix: str, live: int, watched: str) -> State:
+    """Without the words in locals of the function with this prefix that have no bit in `live`; what is known of `watched` stays."""
     pattern = re.compile(re.escape(prefix) + r"#(\d+)")
 
     def dead(key: str, value: Value) -> bool:
         root = pattern.match(key) if isinstance(value, Flags) else None
-        return root is not None and key != watched and int(root[1]) not in live
+        return root is not None and key != watched and not live >> int(root[1]) & 1
 
     return state.forget(dead)
 
