@@ -18,7 +18,8 @@ from dmamigrate.lives.pair import Life
 from dmamigrate.model.versions import release
 from dmamigrate.program.queries import Budget
 from dmamigrate.rewrite import p2p, rename
-from dmamigrate.rewrite.decide import Case, decide, sharing
+from dmamigrate.rewrite.case import Case, groups, which
+from dmamigrate.rewrite.decide import decide
 from dmamigrate.rewrite.mend import mend
 from dmamigrate.rules import Rule
 from dmamigrate.syntax.functions import Function
@@ -153,8 +154,8 @@ class Work:
 
     def _by_origin(self, module: Module, defects: tuple[Defect, ...]) -> Iterator[Finding]:
         """The findings about the address that is mapped, with their rewrites."""
-        lives = module.pairs.lives
-        for life in lives:
+        together = groups(module.pairs.lives)
+        for life in module.pairs.lives:
             if life.map.key[0] not in module.files:
                 continue
             for rule, finding in match.by_origin(self.rules, life, module.given(life.map)):
@@ -162,7 +163,7 @@ class Work:
                 if rule.withheld is None and not rule.templates:
                     yield told
                     continue
-                yield decide(Case(module, rule, life, sharing(life, lives), defects, self.target), told)
+                yield decide(Case(module, rule, life, together[which(life)], defects, self.target), told)
 
     def _with_peer(self, module: Module, rule: Rule, finding: Finding, life: Life) -> Finding:
         said = next((peer.message for peer in rule.peer if release(peer.since) <= release(self.target)), None)

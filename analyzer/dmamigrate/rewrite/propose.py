@@ -6,8 +6,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache
 
 from dmamigrate.findings import Edit, Rewrite
 from dmamigrate.lives.pair import Life
@@ -147,31 +145,14 @@ def _quoted(name: str) -> str:
     return f'"{"".join(pieces)}"'
 
 
-@dataclass(frozen=True)
-class _Group:
-    """The calls that change together, in order; told from others by their places."""
-
-    places: tuple[tuple[Source, int, int], ...]
-    sites: tuple[Site, ...] = field(compare=False)
-
-
-def propose(life: Life, group: Iterable[Life], templates: tuple[Template, ...]) -> Rewrite:
-    """The rewrite of `life` and of every life in `group`, which share its edits."""
-    found: dict[tuple[str, int], Site] = {}
-    for member in (life, *group):
-        found |= {site.written: site for site in member.sites}
-    sites = tuple(found[key] for key in sorted(found))
-    places = tuple((site.fn.source, site.call.start, site.call.end) for site in sites)
-    return _together(_Group(places, sites), templates)
-
-
-@lru_cache(maxsize=4)
-def _together(group: _Group, templates: tuple[Template, ...]) -> Rewrite:
-    """The rewrite of all calls of a group; each of its lives asks for it, one after the other."""
+def propose(group: Iterable[Life], templates: tuple[Template, ...]) -> Rewrite:
+    """The rewrite of all lives of a group, which share their edits."""
+    written = {site.written: site for life in group for site in life.sites}
+    sites = [written[key] for key in sorted(written)]
     by_name = {template.before: template for template in templates}
     edits: list[Edit] = []
     calls: dict[str, dict[tuple[int, int], NewCall]] = {}
-    for site in group.sites:
+    for site in sites:
         template = by_name.get(site.call.name)
         where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
         if template is None:
@@ -190,10 +171,10 @@ def _together(group: _Group, templates: tuple[Template, ...]) -> Rewrite:
         calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
         edits += rewrite(site.fn.source, site.call, new)
     text = ""
-    sources = {site.fn.source.path: site.fn.source for site in group.sites}
+    sources = {site.fn.source.path: site.fn.source for site in sites}
     for path in sorted(sources):
         mine = tuple(edit for edit in edits if edit.path == path)
-        fns = {site.fn for site in group.sites if site.fn.source.path == path}
+        fns = {site.fn for site in sites if site.fn.source.path == path}
         if reason := check.unlike(sources[path], mine, calls[path], fns):
             return Rewrite("withheld", f"{path}: {reason} when its calls are rewritten")
         text += diff(path, sources[path].data, apply(sources[path].data, mine))

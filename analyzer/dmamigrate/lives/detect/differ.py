@@ -147,12 +147,16 @@ def _of_another(module: Module, unmap: Site, life: Life) -> Defect:
 def _attributes(module: Module, mapped: dict[tuple[str, int], list[Life]]) -> Iterator[Defect]:
     """Where the paths to a map give attributes that no path to its unmaps gives, or the other way round."""
     reported: set[tuple[str, int]] = set()
+    ends = {unmap.key: unmap for life in module.pairs.lives for unmap in life.unmaps}
+    ended = {
+        key: (_sets(module, [unmap]), _sets(module, [one.map for one in mapped[key]])) for key, unmap in ends.items()
+    }
     for life in module.pairs.lives:
         given = _sets(module, [life.map])
         others = any(module.engine.api.fits(life.map.api, site.api) for site, _ in module.pairs.orphans)
         missing, among = _unanswered(module, life, given, others)
         for unmap in life.unmaps:
-            taken, known = _sets(module, [unmap]), _sets(module, [one.map for one in mapped[unmap.key]])
+            taken, known = ended[unmap.key]
             if not given or not taken or not known or unmap.key in reported:
                 continue
             foreign = frozenset() if unmap.key in module.pairs.shared else taken - known
