@@ -117,37 +117,34 @@ def stems(words: Iterable[str]) -> tuple[bytes, ...]:
 class Words:
     """Tells which texts hold one of some identifiers.
 
-    What all of them have in common, a few short pieces, is looked for first: most texts hold none.
+    What many of them have in common, a short piece, is looked for first, and those words only where it stands: most texts
+    hold few pieces, and a search for one takes a pass over the text.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
         chosen = sorted(set(words))
-        self._pieces = (common(chosen), stems(chosen))
+        self._ways = tuple((piece.encode(), stems(held)) for piece, held in by_piece(chosen).items())
         self._whole = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in chosen) + rb")\b")
 
     def in_(self, data: bytes) -> bool:
         """Whether `data` holds one of the words as a whole identifier."""
-        for pieces in self._pieces:
-            for piece in pieces:
-                if piece in data:
-                    break
-            else:
-                return False
-        return self._whole.search(data) is not None
+        if any(piece in data and any(stem in data for stem in held) for piece, held in self._ways):
+            return self._whole.search(data) is not None
+        return False
 
 
-def common(words: Iterable[str], length: int = 3) -> tuple[bytes, ...]:
-    """A few pieces of `length` characters such that each word holds one, or is one; those that most words hold first."""
-    left = set(words)
-    chosen: list[str] = []
+def by_piece(words: Iterable[str], length: int = 3) -> dict[str, list[str]]:
+    """Each word under a piece of `length` characters of it, or itself; few pieces in all, those that most words hold first."""
+    left = sorted(set(words))
+    chosen: dict[str, list[str]] = {}
     while left:
         pieces = Counter(
             piece for word in left for piece in {word[at : at + length] for at in range(max(1, len(word) - length + 1))}
         )
         best = max(sorted(pieces), key=lambda piece: pieces[piece])
-        chosen.append(best)
-        left = {word for word in left if best not in word}
-    return tuple(piece.encode() for piece in chosen)
+        chosen[best] = [word for word in left if best in word]
+        left = [word for word in left if best not in word]
+    return chosen
 
 
 @dataclass(frozen=True)
