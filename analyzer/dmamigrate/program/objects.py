@@ -16,6 +16,7 @@ from dmamigrate.syntax.unit import Unit
 _WORDS = re.compile(rb"\w+")
 _THROUGH = rb"\*\s*((?:\w+\s*(?:->|\.)\s*)*\w+)\s*=(?!=)"
 _NOTHING = rb"(?!)"
+_TYPE = re.compile(rb"(?<!\w)(?!(?:else|do|return)\b)\w+[\s*]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,10 @@ class _Declared:
         if name is None:
             return not self.names.isdisjoint(_WORDS.findall(match.group(3)))
         words = _WORDS.findall(name)
-        member = len(words) > 1 or match.string[: match.start()][-64:].rstrip().endswith((b"->", b"."))
+        before = match.string[max(0, match.start() - 64) : match.start()]
+        if match.group(2) and _TYPE.search(before):
+            return False  # a pointer that is declared with a value
+        member = len(words) > 1 or before.rstrip().endswith((b"->", b"."))
         return words[-1] in (self.names if member else self.by_file.get(path, self.names))
 
 
@@ -89,7 +93,7 @@ class Overwrites:
             for unit in units:
                 text = unit.source.blanked
                 for found in declared.finditer(text):
-                    by_file[unit.source.path].update(_WORDS.findall(found.group(1)))
+                    by_file[unit.source.path].update(_declared(found.group(1)))
                 for found in plain.finditer(text):
                     objects.add(found.group(1))
                     holder = unit.item_at(found.start())
@@ -132,6 +136,15 @@ class Overwrites:
     def _is_object(self, place: Expr, fn: Function, unit: Unit) -> bool:
         kind = self._types.of(strip(place), fn, unit)
         return kind is not None and kind.pointers == 0 and bool(struct_tag(kind))
+
+
+def _declared(text: bytes) -> Iterator[bytes]:
+    """The words of the declarators behind a type: after a comma there is one, else it is the next parameter, of its own type."""
+    for number, part in enumerate(text.split(b",")):
+        words = _WORDS.findall(part)
+        if number and len(words) > 1:
+            return
+        yield from words
 
 
 def _last_name(place: Expr) -> str:
