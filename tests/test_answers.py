@@ -110,18 +110,38 @@ def options(tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...])
     return scans.Options((root,), all_rules, known, tree=root, keeping=answers.Keeping(tmp_path / "kept"))
 
 
+class Log:
+    """The modules that are judged, not looked up, in whichever process."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.clear()
+
+    def add(self, files: tuple[str, ...]) -> None:
+        with self._file.open("a") as file:
+            file.write(f"{' '.join(files)}\n")
+
+    def clear(self) -> None:
+        self._file.write_text("")
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return map(str.split, self._file.read_text().splitlines())
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The modules that are judged, not looked up."""
-    seen: list[tuple[str, ...]] = []
+def judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Log:
+    log = Log(tmp_path / "judged")
     real = Work.module
 
     def module(self: Work, engine: object, files: tuple[str, ...]) -> object:
-        seen.append(files)
+        log.add(files)
         return real(self, engine, files)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Work, "module", module)
-    return seen
+    return log
 
 
 @pytest.fixture
@@ -156,7 +176,7 @@ def test_a_kept_answer_is_the_answer_after_a_thousand_changes(options: scans.Opt
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_did_not_change_is_not_judged_again(options: scans.Options, judged: list[tuple[str, ...]]) -> None:
+def test_what_did_not_change_is_not_judged_again(options: scans.Options, judged: Log) -> None:
     first = told(scans.scan(options))
     assert len(first.findings) == 2
     assert len(judged) == 2
@@ -179,7 +199,7 @@ AGAIN = [
 @pytest.mark.parametrize(("changed", "again"), AGAIN)
 @pytest.mark.usefixtures("quick")
 def test_what_an_answer_rests_on_is_asked_for(
-    options: scans.Options, judged: list[tuple[str, ...]], changed: dict[str, str], again: bool
+    options: scans.Options, judged: Log, changed: dict[str, str], again: bool
 ) -> None:
     scans.scan(options)
     judged.clear()
@@ -201,7 +221,7 @@ ASKED = [
 @pytest.mark.parametrize("other", ASKED)
 @pytest.mark.usefixtures("quick")
 def test_another_question_is_not_answered_by_what_is_kept(
-    options: scans.Options, judged: list[tuple[str, ...]], other: Callable[[scans.Options], scans.Options]
+    options: scans.Options, judged: Log, other: Callable[[scans.Options], scans.Options]
 ) -> None:
     scans.scan(options)
     judged.clear()
@@ -315,7 +335,7 @@ def test_what_is_kept_does_not_grow_for_ever(options: scans.Options, monkeypatch
     assert told(scans.scan(options)) == first
 
 
-def test_what_a_limit_cut_short_is_not_kept(options: scans.Options, judged: list[tuple[str, ...]]) -> None:
+def test_what_a_limit_cut_short_is_not_kept(options: scans.Options, judged: Log) -> None:
     short = replace(options, limits=scans.Limits(seconds=0.0))
     assert scans.scan(short).skipped
     judged.clear()

@@ -260,7 +260,37 @@ def test_a_process_that_dies_costs_its_own_module_only(
     monkeypatch.setattr(Work, "module", dying)
     report = scanned(tmp_path, jobs=2)
     assert [found.span.path for found in report.findings] == ["a/win.c", "c/win.c", "d/win.c"]
-    assert [(one.path, one.reason) for one in report.skipped] == [("b/win.c", "the process that judged it died")]
+    assert [(one.path, one.reason) for one in report.skipped] == [
+        ("b/win.c", "the process that judged it died of SIGKILL")
+    ]
+
+
+def _doubled(number: int) -> int:
+    """Twice the number; 3 kills its process, 5 raises."""
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 5:
+        raise UsageError("five")
+    time.sleep(0.01 * (number % 2))
+    return 2 * number
+
+
+def _minus(number: int, why: str) -> int:
+    return -number if why.endswith("died of SIGKILL") else 0
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+@pytest.mark.parametrize("items", [[3], [1, 2, 3, 4], [3, 3, 1], [1, 2, 4, 6, 3]])
+def test_answers_keep_their_order_whichever_process_dies(items: list[int], jobs: int) -> None:
+    assert list(processes.each(_doubled, items, jobs, _minus, outside=True)) == [
+        -3 if item == 3 else 2 * item for item in items
+    ]
+
+
+@pytest.mark.parametrize("items", [[5], [1, 5, 2]])
+def test_what_is_raised_in_another_process_is_raised_here(items: list[int]) -> None:
+    with pytest.raises(UsageError, match="five"):
+        list(processes.each(_doubled, items, 2, _minus, outside=True))
 
 
 def _forever() -> None:
@@ -638,6 +668,22 @@ def test_a_signal_ends_a_run_and_its_children(tmp_path: Path, sent: signal.Signa
 
 def test_children_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     assert _ended(tmp_path, signal.SIGKILL) == (-signal.SIGKILL, "")
+
+
+def test_what_the_grammar_takes_for_ever_costs_its_own_module(
+    tmp_path: Path, scanned: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_GRACE", 0)
+    endless = "if(a)else " * 9000
+    for name, text in (("a", SOURCE.replace("\tw->dma = ", f"\t{endless};\n\tw->dma = ")), ("b", SOURCE)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
+        (tmp_path / name / "win.c").write_text(text)
+    report = scanned(tmp_path, limits=scans.Limits(seconds=1))
+    assert [(one.path, one.reason) for one in report.skipped] == [
+        ("a/win.c", "could not be judged: one step of it takes more CPU time than is allowed in all")
+    ]
+    assert {one.span.path for one in report.findings} == {"b/win.c"}
 
 
 @pytest.mark.parametrize("run", ["-" * 20_000, "- " * 5_000, "+&" * 9_000, "!" * 3_000])

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import pickle
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _INTERVAL = 0.01
+_GRACE = 5  # seconds of CPU time that one call of a library may take beyond a limit
 _MB = 1 << 20
 
 Item = TypeVar("Item")
@@ -117,7 +121,8 @@ def _resident() -> int:
 def limited(seconds: float, megabytes: int) -> Iterator[None]:
     """Raise OverBudget in what takes more than `seconds` of CPU time, or adds more than `megabytes` to the memory in use.
 
-    Only the main thread can be stopped so; in any other there is no limit.
+    Only the main thread can be stopped so; in any other there is no limit. What is not stopped, since it is one long call of
+    a library in C, ends with its process a few seconds later: see `apart`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -137,10 +142,26 @@ def limited(seconds: float, megabytes: int) -> Iterator[None]:
     before = signal.signal(signal.SIGPROF, check)
     signal.setitimer(signal.ITIMER_PROF, _INTERVAL, _INTERVAL)
     try:
-        yield
+        with _ended_at(end + _GRACE):
+            yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
+
+
+@contextmanager
+def _ended_at(seconds: float) -> Iterator[None]:
+    """Have the kernel end this process once it has used so much CPU time in all, if the block is not over by then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = math.ceil(seconds)
+    if any(limit != resource.RLIM_INFINITY and limit <= wanted for limit in (soft, hard)):
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def sensible(jobs: int, work: int) -> int:
@@ -149,49 +170,117 @@ def sensible(jobs: int, work: int) -> int:
 
 
 def _begin() -> None:
-    """End with the parent, even if that is killed."""
+    """End with the parent, even if that is killed, and leave no core file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def each(
-    function: Callable[[Item], Done], items: Sequence[Item], jobs: int, lost: Callable[[Item], Done]
-) -> Iterator[Done]:
-    """What `function` makes of each of `items`, in order, in as many processes as are sensible.
+def apart(function: Callable[[Item], Done], item: Item, lost: Callable[[Item, str], Done]) -> Done:
+    """What `function` makes of `item` in a process of its own; if that dies, what `lost` says, which is told why.
 
-    If a process dies, what it had at hand is tried again, each in a process of its own; `lost` stands in for what kills that too.
+    Raises what `function` raises.
+    """
+    child = status = 0
+    try:
+        # signals are the parent's to handle, and stay blocked in the child
+        with uninterrupted():
+            read, write = os.pipe()
+            child = os.fork()
+            if child == 0:
+                _answer(function, item, write)
+            os.close(write)
+        with os.fdopen(read, "rb") as file:
+            said = file.read()
+    except BaseException:
+        if child:
+            os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        if child:
+            with uninterrupted():
+                status = os.waitpid(child, 0)[1]
+    if status:
+        return lost(item, _death(status))
+    raised, done = pickle.loads(said)
+    if raised is not None:
+        raise raised
+    return cast(Done, done)
+
+
+def _answer(function: Callable[[Item], Done], item: Item, write: int) -> None:
+    """Say what `function` makes of `item`, and end this process."""
+    try:
+        _begin()
+        try:
+            said = pickle.dumps((None, function(item)))
+        except Exception as error:
+            said = pickle.dumps((error, None))
+        with os.fdopen(write, "wb") as file:
+            file.write(said)
+        sys.stderr.flush()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def _death(status: int) -> str:
+    """What ended a process, from its status as waitpid() tells it."""
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if number == signal.SIGXCPU:
+        return "could not be judged: one step of it takes more CPU time than is allowed in all"
+    names = {one.value: one.name for one in signal.Signals}
+    return f"the process that judged it died{f' of {names.get(number, number)}' if number else ''}"
+
+
+def each(
+    function: Callable[[Item], Done],
+    items: Sequence[Item],
+    jobs: int,
+    lost: Callable[[Item, str], Done],
+    outside: bool = False,
+) -> Iterator[Done]:
+    """What `function` makes of each of `items`, in order, in as many processes as are sensible; with `outside` never in this one.
+
+    If a process dies, what it had at hand is tried again, in a process of its own; `lost` stands in for what kills that too.
     """
     jobs = sensible(jobs, len(items))
-    if jobs == 1:
+    if jobs == 1 and not outside:
         yield from map(function, items)
         return
+    left = list(items)
+    while len(left) > 1:
+        done = 0
+        for answer in _pooled(function, left, jobs):
+            yield answer
+            done += 1
+        if done == len(left):
+            return
+        yield apart(function, left[done], lost)
+        left = left[done + 1 :]
+    for item in left:
+        yield apart(function, item, lost)
+
+
+def _pooled(function: Callable[[Item], Done], items: Sequence[Item], jobs: int) -> Iterator[Done]:
+    """What `function` makes of `items`, in order, up to one that was at hand when a process died."""
     # a program that needs one process does not load what runs several
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    left: list[Item] = []
     with ProcessPoolExecutor(jobs, initializer=_begin) as pool:
         try:
-            for item, future in zip(items, _submitted(pool, function, items), strict=True):
+            for future in _submitted(pool, function, items):
                 try:
-                    yield future.result()
+                    done = future.result()
                 except BrokenProcessPool:
-                    left.append(item)
+                    return
+                yield done
         except BaseException:
             _stop(pool)
             raise
-    for item in left:
-        with ProcessPoolExecutor(1, initializer=_begin) as pool:
-            try:
-                done = _submitted(pool, function, [item])[0].result()
-            except BrokenProcessPool:
-                done = lost(item)
-            except BaseException:
-                _stop(pool)
-                raise
-        yield done
 
 
 def _submitted(

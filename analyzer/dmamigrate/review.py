@@ -62,6 +62,63 @@ class _Sides:
         return _State(judged, pair.lives(engine, paged.with_mappings(engine, present), True))
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What is said of modules: what is found, what is found and not reported, and what was judged of what the change touches."""
+
+    findings: tuple[Finding, ...] = ()
+    older: tuple[str, ...] = ()  # the paths of findings that are not the change's
+    judged: tuple[Judged, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    def and_then(self, other: _Said) -> _Said:
+        """Both together."""
+        return _Said(
+            self.findings + other.findings, self.older + other.older,
+            self.judged + other.judged, self.skipped + other.skipped,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Reviewer:
+    """Reviews one module after the other, each within `limits`; a process of its own may do so."""
+
+    sides: _Sides
+    limits: scans.Limits
+    lines: dict[str, Lines]
+    target: str
+    everything: bool
+
+    def __call__(self, group: tuple[str, ...]) -> _Said:
+        """What the change does to a module."""
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+        try:
+            with processes.limited(self.limits.seconds, self.limits.megabytes):
+                return self._said(group)
+        except (Exception, processes.OverBudget) as error:
+            return self.lost(group, scans.reason(error))
+
+    def _said(self, group: tuple[str, ...]) -> _Said:
+        rules = {rule.id: rule for rule in self.sides.work.rules}
+        before, after = self.sides.judge(group, 0), self.sides.judge(group, 1)
+        changed = list(_changed_lives(before, after, (frozenset(group), self.lines), self.target))
+        new = list(_new(before.judged.findings, after.judged.findings))
+        mine = [f for f in after.judged.findings if f in new or _touched(f, self.lines)]
+        left = [f for f in after.judged.findings if f not in mine]
+        doubted = [finding for one, site in changed for finding in _doubted(rules, one, site)]
+        return _Said(
+            (*mine, *(left if self.everything else ()), *doubted),
+            tuple(f.span.path for f in left if not self.everything and f.span.path in group),
+            tuple(one for one, _ in changed),
+            tuple(after.judged.skipped),
+        )
+
+    @staticmethod
+    def lost(group: tuple[str, ...], why: str) -> _Said:
+        """What is said of a module that could not be judged."""
+        return _Said(skipped=tuple(Skipped(path, why) for path in group))
+
+
 def review(options: Options, change: Change, everything: bool = False, progress: Progress | None = None) -> Report:
     """What a change does to the lives that it touches; with `everything`, also what is wrong with others in its files."""
     started = time.monotonic()
@@ -74,39 +131,21 @@ def review(options: Options, change: Change, everything: bool = False, progress:
     named = [
         p for p, both in sorted(code.items()) if any(needle in (data or b"") for data in both for needle in needles)
     ]
-    rules = {rule.id: rule for rule in options.rules}
     overlays = (
         {path: both[0] or b"" for path, both in code.items()},
         {path: both[1] or b"" for path, both in code.items()},
     )
     sides = _Sides(scans.work(options, root, target), root, overlays)
-    findings: list[Finding] = []
-    judged: list[Judged] = []
-    skipped: list[Skipped] = []
-    older: Counter[str] = Counter()
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+    reviewer = _Reviewer(sides, options.limits, change.lines, target, everything)
+    said = _Said()
     groups = scans.modules(Tree(root, overlay=overlays[1]), named)
-    for done, group in enumerate(groups):
+    for done, one in enumerate(processes.each(reviewer, groups, options.jobs, reviewer.lost, outside=True)):
+        said = said.and_then(one)
         if progress is not None:
-            progress(done, len(groups), group[0])
-        try:
-            with processes.limited(options.limits.seconds, options.limits.megabytes):
-                before, after = sides.judge(group, 0), sides.judge(group, 1)
-                changed = list(_changed_lives(before, after, (frozenset(group), change.lines), target))
-        except (Exception, processes.OverBudget) as error:
-            skipped += [Skipped(path, scans.reason(error)) for path in group]
-            continue
-        new = list(_new(before.judged.findings, after.judged.findings))
-        mine = [f for f in after.judged.findings if f in new or _touched(f, change.lines)]
-        left = [f for f in after.judged.findings if f not in mine]
-        findings += mine + (left if everything else [])
-        older.update(f.span.path for f in left if not everything and f.span.path in group)
-        skipped += after.judged.skipped
-        for one, site in changed:
-            judged.append(one)
-            findings += _doubted(rules, one, site)
+            progress(done + 1, len(groups), groups[done + 1][0] if done + 1 < len(groups) else "")
+    older, skipped = Counter(said.older), said.skipped
     tree = Tree(root, overlay=overlays[1])
-    ordered = scans.ordered_findings(findings, named, options.level)
+    ordered = scans.ordered_findings(said.findings, named, options.level)
     return Report(
         options.version,
         str(root),
@@ -118,7 +157,7 @@ def review(options: Options, change: Change, everything: bool = False, progress:
         len(named),
         time.monotonic() - started,
         scans.lines(tree, ordered),
-        tuple(sorted(judged, key=lambda one: (one.span.path, one.span.start))),
+        tuple(sorted(said.judged, key=lambda one: (one.span.path, one.span.start))),
         bool(skipped),
         tuple(sorted(older.items())),
     )

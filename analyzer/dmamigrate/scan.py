@@ -205,7 +205,7 @@ def _results(
     left = [files for files in groups if held.get(files) is None]
     yield from known
     try:
-        for number, answer in enumerate(processes.each(judge, left, jobs, judge.lost)):
+        for number, answer in enumerate(processes.each(judge, left, jobs, judge.lost, outside=True)):
             if kept is not None and answer.taken is not None:
                 kept.put(left[number], answer.result, answer.taken)
             if progress is not None:
@@ -259,13 +259,37 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     if not file.is_file():
         raise UsageError(f"{file}: no such file; name one that exists")
     root = (tree or find_tree((file,))).resolve()
-    tracer = Engine(Tree(root), knowledge, budget)
-    unit = tracer.tree.unit(relative_to(str(file), root))
-    if unit is None:
-        raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
-    use = place_of.at(tracer.api, unit, (int(found[2]), int(found[3]) if found[3] else None), argument)
-    return tracer.origins.of(use)
+    line = int(found[2]), int(found[3]) if found[3] else None
+    return processes.apart(_Tracer(root, knowledge, budget, line, argument), file, _lost_trace)
+
+
+@dataclass(frozen=True)
+class _Tracer:
+    """Traces what is at one place: line and column, from 1, of which call the argument, from 0."""
+
+    root: Path
+    knowledge: Knowledge
+    budget: Budget
+    line: tuple[int, int | None]
+    argument: int | None
+
+    def __call__(self, file: Path) -> Origin:
+        """Where the value in this file comes from."""
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
+        engine = Engine(Tree(self.root), self.knowledge, self.budget)
+        unit = engine.tree.unit(relative_to(str(file), self.root))
+        if unit is None:
+            raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
+        limits = Limits()
+        try:
+            with processes.limited(limits.seconds, limits.megabytes):
+                return engine.origins.of(place_of.at(engine.api, unit, self.line, self.argument))
+        except (processes.OverBudget, RecursionError) as error:
+            raise UsageError(f"{file}: {reason(error)}") from None
+
+
+def _lost_trace(file: Path, why: str) -> Origin:
+    raise UsageError(f"{file}: {why}")
 
 
 def relative_to(path: str, root: Path) -> str:
@@ -341,18 +365,17 @@ class Judge:
             if len(files) == 1:
                 return Answer(Result([], [Skipped(files[0], reason(error))]))
         left = self.limits.seconds
-        result = Result([], [])
+        alone: list[Result] = []
         for file in files:
             started = time.process_time()
             try:
                 if left <= 0:
                     raise processes.OverBudget(f"its module takes more than {self.limits.seconds:g} s of CPU time")
-                alone = self._within((file,), min(left, self.limits.seconds / 4), Reads())
+                alone.append(self._within((file,), min(left, self.limits.seconds / 4), Reads()))
             except (Exception, processes.OverBudget) as error:
-                alone = Result([], [Skipped(file, reason(error))])
+                alone.append(Result([], [Skipped(file, reason(error))]))
             left -= time.process_time() - started
-            result = Result([*result.findings, *alone.findings], [*result.skipped, *alone.skipped])
-        return Answer(result)
+        return Answer(_together(alone))
 
     def _within(self, files: tuple[str, ...], seconds: float, reads: Reads) -> Result:
         """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes wrong."""
@@ -362,10 +385,15 @@ class Judge:
             tree = Tree(self.work.root, overlay=self.overlay, shared=shared, reads=reads)
             return self.work.module(Engine(tree, self.work.knowledge, self.work.budget), files).result
 
-    @staticmethod
-    def lost(files: tuple[str, ...]) -> Answer:
-        """What is said of a module that the process judging it did not survive."""
-        return Answer(Result([], [Skipped(path, "the process that judged it died") for path in files]))
+    def lost(self, files: tuple[str, ...], why: str) -> Answer:
+        """What is said of a module that the process judging it did not survive: its files are judged one by one."""
+        if len(files) == 1:
+            return Answer(Result([], [Skipped(files[0], why)]))
+        return Answer(_together([processes.apart(self, (file,), self.lost).result for file in files]))
+
+
+def _together(results: list[Result]) -> Result:
+    return Result([f for one in results for f in one.findings], [s for one in results for s in one.skipped])
 
 
 def reason(error: BaseException) -> str:

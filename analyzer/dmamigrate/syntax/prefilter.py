@@ -187,9 +187,9 @@ class _Search:
         return found
 
     @staticmethod
-    def lost(files: list[str]) -> list[_Holds | Unread]:
+    def lost(files: list[str], why: str) -> list[_Holds | Unread]:
         """What is said of files in which the process that read them died."""
-        return [Unread(path, "the process that read it died") for path in files]
+        return [Unread(path, why) for path in files]
 
 
 def holding(files: list[str], wanted: Wanted, jobs: int) -> tuple[list[str], list[Unread]]:
