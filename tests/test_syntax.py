@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from dmamigrate.errors import SourceError
 from dmamigrate.syntax import dialect
-from dmamigrate.syntax.expr import Assign, Call, Name, walk
+from dmamigrate.syntax.expr import Assign, Binary, Call, Expr, Name, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.items import items
+from dmamigrate.syntax.parts import expression
 from dmamigrate.syntax.source import Source, blank, read
 from dmamigrate.syntax.unit import Unit
 
@@ -66,6 +67,35 @@ def test_the_kernels_dialect_parses_without_an_error(body: str) -> None:
 def test_a_cast_is_not_taken_for_a_call() -> None:
     fn = only_function("void f(void) { x = (u64)(u32)(b); }")
     assert fn.calls == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("(u64)*p", "(unsigned long)(*p)"),
+        ("(u64)(u32)*p", "(unsigned long)((unsigned int)(*p))"),
+        ("a + (dma_addr_t)*p", "a + ((unsigned long)(*p))"),
+        ("(u64)&x + y", "((unsigned long)(&x)) + y"),
+        ("a == (u64)&x + y", "a == (((unsigned long)(&x)) + y)"),
+        ("(size_t)-n", "(unsigned long)(-n)"),
+        ("a + (PAGE_SIZE) * n", "a + PAGE_SIZE * n"),
+        ("(n_t) * n", "(unsigned long)(*n)"),
+    ],
+)
+def test_a_cast_of_what_begins_like_an_operator_is_one(written: str, plain: str) -> None:
+    def shape(expr: Expr) -> object:
+        word = getattr(expr, "op", "") or getattr(expr, "text", "")
+        return type(expr).__name__, word, tuple(map(shape, expr.parts))
+
+    one, other = (expression(text.encode(), 0) for text in (written, plain))
+    assert shape(one) == shape(other)
+
+
+def test_a_variable_in_parentheses_is_no_type() -> None:
+    fn = only_function("void f(int n_t, int x) { x = (n_t) * x; }")
+    assert [
+        part.op for node in fn.nodes for part in (walk(node.expr) if node.expr else ()) if isinstance(part, Binary)
+    ] == ["*"]
 
 
 def test_what_does_not_parse_is_said_of_that_function_alone() -> None:
