@@ -20,6 +20,11 @@ HEAD = """
 #include <linux/platform_device.h>
 
 struct sg_fx { struct sg_table table; struct scatterlist *sgl; int given; int count; unsigned long attrs; };
+struct many { int n; DEFINE_DMA_UNMAP_ADDR(dma[4]); DEFINE_DMA_UNMAP_ADDR(one); };
+union slot { u64 whole; struct { dma_addr_t at; u32 len; } in; };
+struct one { dma_addr_t at; u32 len; };
+#define FX_NONE 2
+#define FX_OTHER 3
 struct fx {
 	struct device *dev; struct pci_dev *pdev; struct pci_dev *peer; struct dma_pool *pool; struct list_head link;
 	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg; struct fx *next; void *ring; __le64 *slot;
@@ -94,6 +99,62 @@ CASES = [
         "",
         "if (dma_mapping_error(f->dev, at)) return;",
         id="kept by dma_unmap_addr_set()",
+    ),
+    pytest.param(
+        "mapping-not-checked",
+        f"int a(struct fx *f, u64 *out) {{ *out = (u64){MAP}; if (dma_mapping_error(f->dev, @)) return -EIO;\n"
+        f"f->at = *out; return 0; }}\nvoid b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "f->other",
+        "(dma_addr_t)*out",
+        id="checked through a cast of what a pointer points to",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f, struct many *m) {{ int i; dma_addr_t at = {MAP}; {CHECK % 'at'}\n"
+        f"dma_unmap_addr_set(m, dma[m->n], at); m->n++; at = {MAP}; {CHECK % 'at'}\n"
+        "dma_unmap_addr_set(m, one, at); return 0; }\n"
+        "void b(struct fx *f, struct many *m) { int i;\n"
+        f"for (i = 0; i < m->n; i++) {{ {UNMAP % 'dma_unmap_addr(m, dma[i])'} }}\n"
+        f"@ if (m->n) {UNMAP % 'dma_unmap_addr(m, one)'} }}",
+        f"if (m->n) {UNMAP % 'dma_unmap_addr(m, one)'}",
+        "",
+        id="an element that is kept for the unmap, each another one",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f, union slot *s) {{ dma_addr_t at = {MAP}; {CHECK % 'at'} s->in.at = at; return 0; }}\n"
+        f"void b(struct fx *f) {{ union slot s; while (f->len--) {{ @ {UNMAP % 's.in.at'} }} }}",
+        "s.in.len = 0;",
+        "s.whole = f->slot[f->len];",
+        id="the other member of a union, set before each unmap",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        "int a(struct fx *f, struct one *s, int n) { int i = 0;\n"
+        f"for (; i < n; i++, s++) {{ s->at = {MAP}; if (dma_mapping_error(f->dev, s->at)) goto out; s->len = 64; }}\n"
+        f"return 0;\nout: for (; i >= 0; i--, s--) {{ @ {UNMAP % 's->at'} }}\nreturn -EIO; }}",
+        "",
+        "if (s->len)",
+        id="a member beside the handle tells what was mapped",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, int kind) {{ f->given.kind = kind; if (f->given.kind != FX_NONE) {{ f->at = {MAP};\n"
+        f"{CHECK % 'f->at'} }}\nif (f->len) goto out;\nreturn 0;\n"
+        f"out: if (f->given.kind != @) {{ {UNMAP % 'f->at'} }}\nreturn -EIO; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "FX_OTHER",
+        "FX_NONE",
+        id="one condition asked twice, of a member that is a copy",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ phys_addr_t p = pci_resource_start(f->peer, 0); f->at = dma_map_phys(f->dev, p, 64,\n"
+        f"DMA_TO_DEVICE, DMA_ATTR_MMIO); {CHECK % 'f->at'} @ return 0;\nout: {UNMAP % 'f->at'} return -EIO; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'pci_resource_start(f->peer, 1)'} }}",
+        "",
+        "if (f->at != p) goto out;",
+        id="a driver that takes no handle but the address itself",
     ),
     pytest.param(
         "mapping-not-checked",

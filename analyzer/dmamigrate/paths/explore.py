@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 from dmamigrate.paths.places import Frame, behind, below, enter, live_after
 from dmamigrate.paths.setters import Setters
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
-from dmamigrate.paths.values import NEGATIVE, NONZERO, UNKNOWN, ZERO, Choice, Flags, Same, Value, constant
+from dmamigrate.paths.told import combined, if_true, other_than
+from dmamigrate.paths.unions import unshared
+from dmamigrate.paths.values import NEGATIVE, NONZERO, UNKNOWN, ZERO, Choice, Flags, Same, Value
 from dmamigrate.paths.words import Words
 from dmamigrate.syntax.expr import (
     Assign,
@@ -42,6 +43,7 @@ class Explorer:
 
     def __init__(self, engine: Engine, client: Client, steps: int = 0) -> None:
         """`steps` bounds this exploration if the budget is too much for it."""
+        self._engine = engine
         self._tree = engine.tree
         self._client = client
         self._words = Words(engine, client)
@@ -251,8 +253,9 @@ class Explorer:
             if equal and isinstance(known, Flags) and names and names <= known.never:
                 continue
             place = tested(frame, left, value) if not isinstance(known, Choice) else None
-            told = constant_side if equal else _other_than(left, known, names)
-            result.append(after.refine(place, told) if place is not None and told is not None else after)
+            other = other_than(left, known, names) if isinstance(right, Name) else None
+            now = constant_side if equal else other
+            result.append(after.refine(place, now) if place is not None and now is not None else after)
         return result
 
     def _masked(self, frame: Frame, index: int, expr: Expr, truth: bool, state: State) -> list[State]:
@@ -306,7 +309,7 @@ class Explorer:
                 return self._decided(frame, index, expr, state)
             case Binary(op="|" | "&" | "+" | "^"):
                 return [
-                    (s2, _combined(expr, worth(s2, a), worth(s2, b)))
+                    (s2, combined(expr, worth(s2, a), worth(s2, b)))
                     for s1, a in self._value(frame, index, expr.parts[0], state)
                     for s2, b in self._value(frame, index, expr.parts[1], s1)
                 ]
@@ -318,7 +321,9 @@ class Explorer:
                 ]
             case Unary(op="++" | "--"):
                 place = frame.place(expr.parts[0])
-                return [(state.put(place, UNKNOWN) if place is not None else state, UNKNOWN)]
+                after = state.put(place, UNKNOWN) if place is not None else state
+                store = Assign(expr.start, expr.end, (expr.parts[0], expr), "+=")
+                return [(self._client.stored(frame, index, store, after), UNKNOWN)]
             case Unary(op="~"):
                 return [(state, UNKNOWN)]
             case Initializer() | Statements() | Expr():
@@ -334,7 +339,7 @@ class Explorer:
         for truth in (True, False):
             for after in self._assume(frame, index, expr, truth, state):
                 result.append(
-                    (noted(frame, expr, truth, state, after), _true(expr, self._client.splits) if truth else ZERO)
+                    (noted(frame, expr, truth, state, after), if_true(expr, self._client.splits) if truth else ZERO)
                 )
         if len(result) == 2 and result[0][0].env == result[1][0].env == state.env:
             return [(state, UNKNOWN)]
@@ -374,7 +379,7 @@ class Explorer:
 
     def _put(self, frame: Frame, index: int, expr: Assign, place: str, value: Value, state: State) -> State:
         """`place` becomes `value`, and what it holds or points to is what the source text says."""
-        state = state.put(place, value)
+        state = unshared(self._engine, frame, strip(expr.parts[0]), state).put(place, value)
         source = strip(expr.parts[1])
         if isinstance(value, Choice):
             state = State(state.env, Trail(frame.fn, expr, f"{value.what} is set", state.trail))
@@ -481,26 +486,3 @@ class Explorer:
         if fn not in self._matters:
             self._matters[fn] = self.reaches(fn, self._client.words, 3)
         return self._matters[fn]
-
-
-def _other_than(expr: Expr, known: Value, names: frozenset[str]) -> Flags | None:
-    """What is known of a member that is not a named constant; None for what is counted or negative, which takes other values soon."""
-    (name,) = names if len(names) == 1 else ("",)
-    if not isinstance(expr, Member) or not isinstance(known, Flags) or not name.isidentifier():
-        return None
-    return replace(known, never=known.never | {name})
-
-
-def _true(expr: Expr, splits: frozenset[str]) -> Value:
-    """What a condition that holds is worth; what a client tells apart answers with an error number."""
-    return NEGATIVE if isinstance(expr, Call) and expr.name in splits else constant("1")
-
-
-def _combined(expr: Binary, a: Value, b: Value) -> Value:
-    """What `expr` makes of two words."""
-    if not isinstance(a, Flags) or not isinstance(b, Flags):
-        return UNKNOWN
-    if expr.op == "&":
-        inner = strip(expr.parts[1])
-        return UNKNOWN if isinstance(inner, Unary) and inner.op == "~" else a.both(b)
-    return a.union(b) if expr.op == "|" or not (a.on & b.on) else UNKNOWN

@@ -106,14 +106,25 @@ def outside(state: State, prefix: str) -> State:
 
 
 def pruned(state: State, prefix: str, live: int, watched: str) -> State:
-    """Without the words in locals of the function with this prefix that have no bit in `live`; what is known of `watched` stays."""
+    """Without the words in locals of the function with this prefix that have no bit in `live`.
+
+    What is known of `watched` stays, and what is a copy of such a local keeps what was known of that.
+    """
     pattern = re.compile(re.escape(prefix) + r"#(\d+)")
 
     def dead(key: str, value: Value) -> bool:
         root = pattern.match(key) if isinstance(value, Flags) else None
         return root is not None and key != watched and not live >> int(root[1]) & 1
 
-    return state.forget(dead)
+    gone = {key for key, value in state.env.items() if dead(key, value)}
+    if not gone:
+        return state
+    env: Env = {}
+    for key, value in state.env.items():
+        if key not in gone:
+            home = state.home(key)
+            env[key] = state.env[home] if home in gone else value
+    return State(env, state.trail)
 
 
 def stepped(frame: Frame, arguments: Expr, state: State) -> State:

@@ -92,7 +92,8 @@ class _Along(MapTypes):
                 return state.refine(_KEY, _ENDED)  # meant to, and reported for what it is
             if handle is not None and frame.place(handle) == self._place:
                 if state.get(_KEY) == _FAILED:
-                    self.never.append((site, state.trail))
+                    if not self._asked_beside(state.trail):
+                        self.never.append((site, state.trail))
                     return state.forget(lambda key, _: key == _KEY)
                 if state.get(_KEY) == _ENDED:
                     self.twice.append((site, state.trail))
@@ -105,6 +106,19 @@ class _Along(MapTypes):
         elif not call.name and self._hands_on(frame, call):
             return state.forget(lambda key, _: key == _KEY)
         return state
+
+    def _asked_beside(self, trail: Trail | None) -> bool:
+        """Whether a condition on the way asks a member beside the handle, which may tell what was mapped from what was not."""
+        frame = Frame(self._site.fn)
+        beside = self._place[: -len(re.split(r"->|\.", self._place)[-1])]
+        return any(
+            isinstance(part, Member)
+            and (place := frame.place(part)) not in (None, self._place)
+            and place.startswith(beside)
+            for step in (trail if beside else None) or ()
+            if step.fn is frame.fn
+            for part in _outside_calls(step.expr)
+        )
 
     def _hands_on(self, frame: Frame, call: Call) -> bool:
         """Whether an indirect call is handed what the handle is kept in."""
@@ -154,6 +168,14 @@ class _Along(MapTypes):
     def answers_for_errors(self) -> bool:
         """Whether an error exit has to unmap: another one does, or nobody will after a probe that failed."""
         return self.unmapped_on_error or self._probe
+
+
+def _outside_calls(expr: Expr) -> Iterator[Expr]:
+    """An expression and what is in it, but for calls, which ask something of their own."""
+    if not isinstance(expr, Call):
+        yield expr
+        for part in expr.parts:
+            yield from _outside_calls(part)
 
 
 def is_error(frame: Frame, value: Value) -> bool:
