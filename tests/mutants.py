@@ -47,7 +47,7 @@ class Mutant:
 
 
 def _unchanging(tree: ast.Module) -> set[int]:
-    """Nodes whose change is none: docstrings, annotations, and the texts of exceptions."""
+    """Nodes whose change is none: docstrings, annotations, whether a record is frozen, and the texts of exceptions."""
     found: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -58,6 +58,8 @@ def _unchanging(tree: ast.Module) -> set[int]:
             found |= {id(inner) for inner in ast.walk(node.annotation)}
         elif isinstance(node, ast.FunctionDef) and node.returns is not None:
             found |= {id(inner) for inner in ast.walk(node.returns)}
+        elif isinstance(node, ast.ClassDef):
+            found |= {id(inner) for decorator in node.decorator_list for inner in ast.walk(decorator)}
         elif isinstance(node, ast.FunctionDef) and node.name == "describe":
             found |= {id(inner) for inner in ast.walk(node)}
     return found

@@ -221,6 +221,32 @@ def test_what_stays_unsafe_is_not_called_proved(scan_with: Callable[..., Report]
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        pytest.param("f->a", "the model has no memory for dma-addr", id="a DMA address"),
+        pytest.param(BAR, "old and new calls are the same function in 7.3", id="a BAR"),
+    ],
+)
+def test_memory_that_the_model_does_not_have_is_named(
+    scan_with: Callable[..., Report], tmp_path: Path, address: str, said: str
+) -> None:
+    file = tmp_path / "fx-again.toml"
+    text = WEAK.replace("DMA_ATTR_WEAK_ORDERING", "DMA_ATTR_MMIO").replace("dma_map_phys", "dma_map_resource")
+    text = text.replace("dma_unmap_phys", "dma_unmap_resource").replace("+ dma_map_resource", "+ dma_map_phys")
+    text = text.replace("+ dma_unmap_resource", "+ dma_unmap_phys").replace('["pci-bar"]', '["dma-addr", "pci-bar"]')
+    file.write_text(text.replace('message = "{phys}"', 'message = "{phys}"\nmoves_memory = true'))
+    code = (
+        "struct in { dma_addr_t at; };\n"
+        + _resource(address.replace("f->a", "in->at")).replace("struct fx *f)", "struct fx *f, struct in *in)")
+        + "void fx_in(struct fx *f, struct in *in)\n{\n\tin->at = dma_map_single(f->dev, f->buf, 64, DMA_TO_DEVICE);\n}\n"
+        + RESOURCE
+    )
+    report = scan_with(HEAD + code, rules.read(file))
+    (found,) = [f for f in report.findings if f.rule == "fx-again"]
+    assert found.verdict.reason == said
+
+
 def test_an_unknown_map_beside_a_bar_is_not_proved_where_the_calls_differ(scan_text: Callable[[str], Report]) -> None:
     found = _found(scan_text(HEAD + _phys(BAR) + _phys(UNKNOWN, name="fx_again") + PHYS))
     assert found.verdict.status == "unknown"

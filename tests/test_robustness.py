@@ -30,6 +30,7 @@ from dmamigrate.report.visible import visible
 from dmamigrate.rewrite import check
 from dmamigrate.rewrite.layout import NewCall
 from dmamigrate.syntax import prefilter
+from dmamigrate.syntax.expr import Call, Name
 from dmamigrate.syntax.source import Source
 from dmamigrate.syntax.unit import Unit
 from dmamigrate.values.engine import Engine
@@ -517,6 +518,34 @@ def test_a_call_that_is_not_whole_is_not_rewritten(tmp_path: Path, scanned: Call
 def test_the_twin_that_is_whole_is_rewritten(tmp_path: Path, scanned: Callable[..., Report]) -> None:
     (tmp_path / "win.c").write_text(SOURCE)
     assert [found.rewrite.status for found in scanned(tmp_path).findings] == ["proposed"]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        pytest.param('g(a, "b", c)', None, id="a whole string"),
+        pytest.param("g(a, 'b', c)", None, id="a whole character"),
+        pytest.param('g(a, "b, c)', "a quotation mark in it is never closed", id="a string that does not end"),
+        pytest.param("g(a, 'b, c)", "a quotation mark in it is never closed", id="a character that does not end"),
+        pytest.param("g(a, b; c)", "a semicolon stands in it", id="a statement that ends in it"),
+        pytest.param("g(a, b, c", "its closing parenthesis is missing", id="no end"),
+        pytest.param("g(a, b c, d)", "it cannot be parsed", id="no comma"),
+        pytest.param("g(a, b)", "it cannot be parsed", id="another number of arguments than was seen"),
+    ],
+)
+def test_what_is_wrong_with_a_call_is_said(written: str, says: str | None) -> None:
+    name = Name(0, 1, (), "g", -1)
+    call = Call(0, len(written), (name, name, name, name))
+    assert check.broken(Source("win.c", written.encode()), call) == says
+
+
+def test_an_edit_that_begins_a_comment_is_refused() -> None:
+    plain = Source("win.c", b"void f(int a)\n{\n\tg(a); h(a); /* as before */ i(a);\n}\n")
+    (fn,) = Unit(plain).functions("f")
+    ((_, call), _, _) = fn.calls
+    edit = Edit("win.c", call.start, call.end, "k(a); h(a); /*")
+    said = check.unlike(plain, (edit,), {(call.start, call.end): NewCall("k", (0,))}, {fn})
+    assert said == "its function is not parsed as before"
 
 
 @pytest.mark.parametrize(

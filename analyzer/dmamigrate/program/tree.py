@@ -274,7 +274,7 @@ class Tree:
     # headers
 
     def headers(self, unit: Unit) -> tuple[Unit, ...]:
-        """The headers that `unit` includes, directly or through one of the driver's own headers."""
+        """The headers that `unit` includes, directly or through one of the driver's own headers, and those beside a kernel's."""
         path = unit.source.path
         if path not in self._headers:
             self._headers[path] = tuple(self._included(unit))
@@ -294,7 +294,9 @@ class Tree:
                     continue
                 yield header
                 own = not path.startswith(("include/", "arch/"))
-                if depth < (4 if own else 1):
+                # a subsystem's header that names another in quotes is a part of what both say together
+                beside = any(quoted for _, quoted in header.includes)
+                if depth < (4 if own or beside else 1):
                     queue.append((header, depth + 1))
 
     def _direct_includes(self, unit: Unit) -> tuple[str, ...]:
