@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dmamigrate import rules
+from dmamigrate import processes, rules
 from dmamigrate import scan as scans
 from dmamigrate.findings import Report
 from dmamigrate.rewrite.layout import apply
@@ -19,6 +19,20 @@ ROOT = Path(__file__).parent.parent
 
 # No test uses, or leaves, answers in the folder of whoever runs it; those that are about them say so.
 os.environ["DMAMIGRATE_CACHE"] = "false"
+
+
+@pytest.fixture(autouse=True)
+def judged_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process judges, this one: what the model has worked out is kept from test to test, which halves their time.
+
+    What other processes are for is the matter of tests/test_robustness.py, which has them, as have the tests of programs.
+    """
+    if not request.path.name.startswith("test_robustness"):
+        real = processes.each
+        monkeypatch.setattr(processes, "apart", lambda function, item, lost: function(item))
+        monkeypatch.setattr(
+            processes, "each", lambda function, items, jobs, lost, outside=False: real(function, items, jobs, lost)
+        )
 
 
 @pytest.fixture(scope="session")
