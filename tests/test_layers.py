@@ -37,6 +37,7 @@ FLOORS = (
      "dmamigrate.lives.detect.registry", "dmamigrate.match", "dmamigrate.place"),
     ("dmamigrate.model.versions", "dmamigrate.model.states", "dmamigrate.model.machine", "dmamigrate.model.direct",
      "dmamigrate.model.iommu", "dmamigrate.model.iova", "dmamigrate.model.sg", "dmamigrate.model.dma_api",
+     "dmamigrate.model.mappers", "dmamigrate.model.calls",
      "dmamigrate.model.refine", "dmamigrate.model.prove", "dmamigrate.model.show", "dmamigrate.model.extract",
      "dmamigrate.model.questions", "dmamigrate.model.conform", "dmamigrate.model.claims", "dmamigrate.model.debug",
      "dmamigrate.model.boot", "dmamigrate.model.booted"),

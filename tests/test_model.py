@@ -20,8 +20,8 @@ from dmamigrate.findings import Kind
 from dmamigrate.model import refine
 from dmamigrate.model.boot import X86, Log
 from dmamigrate.model.booted import compare as compare_log
+from dmamigrate.model.calls import run_map, run_sync, run_unmap
 from dmamigrate.model.debug import DIFFERENT_ATTRIBUTES, RAM_AS_MMIO, reports
-from dmamigrate.model.dma_api import run_map, run_sync, run_unmap
 from dmamigrate.model.extract import plan_for
 from dmamigrate.model.machine import Geometry
 from dmamigrate.model.prove import TARGETS, prove

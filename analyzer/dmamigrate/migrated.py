@@ -12,7 +12,7 @@ from dmamigrate.lives.given import Attributes, Given, Known
 from dmamigrate.lives.module import Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
-from dmamigrate.model.dma_api import MAPS, UNMAPS
+from dmamigrate.model.calls import MAPS, UNMAPS
 from dmamigrate.model.refine import LifeCalls, compare, memory_of, unpaired
 from dmamigrate.model.states import DIRECTIONS, READ_ATTRS, relevant
 from dmamigrate.model.versions import standing

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dmamigrate.model.boot import Configuration, Log
+from dmamigrate.model.calls import run_map, run_sync, run_unmap
 from dmamigrate.model.claims import CLAIMS, Claim
 from dmamigrate.model.debug import DIFFERENT_ATTRIBUTES, RAM_AS_MMIO, reports
-from dmamigrate.model.dma_api import run_map, run_sync, run_unmap
 from dmamigrate.model.machine import ERROR, Attrs
 from dmamigrate.model.states import ATTR_BITS, State, impossible
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dmamigrate.model.dma_api import run_map, run_unmap
+from dmamigrate.model.calls import run_map, run_unmap
 from dmamigrate.model.machine import ERROR, Attrs
 from dmamigrate.model.states import CC_SHARED, MMIO, PRIVILEGED, REQUIRE_COHERENT, State
 

@@ -7,11 +7,9 @@ dma_map_phys() series; where they differ from 7.2 a comment says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
 from dmamigrate.errors import ModelError
-from dmamigrate.model import iova
 from dmamigrate.model.direct import (
     dma_direct_map_page,
     dma_direct_map_phys,
@@ -31,11 +29,8 @@ from dmamigrate.model.machine import (
     ERROR,
     Attrs,
     Buffer,
-    Geometry,
     Machine,
-    Outcome,
     Stopped,
-    geometry_of,
     place,
     span,
     words,
@@ -49,8 +44,7 @@ from dmamigrate.model.sg import (
     iommu_dma_map_sg,
     iommu_dma_unmap_sg,
 )
-from dmamigrate.model.states import CC_SHARED, DEVICE_MEMORY, MMIO, REQUIRE_COHERENT, State
-from dmamigrate.model.versions import behaviour, release
+from dmamigrate.model.states import CC_SHARED, DEVICE_MEMORY, MMIO, REQUIRE_COHERENT
 
 
 def dma_go_direct(m: Machine) -> bool:
@@ -360,162 +354,3 @@ def dma_map_sg_of_two(m: Machine, attrs: Attrs) -> str:
 def dma_unmap_sg_of_two(m: Machine, address: str, attrs: Attrs) -> None:
     """kernel/dma/mapping.c: dma_unmap_sg_attrs() of a granule of memory and what is under judgement."""
     _unsg(m, address, attrs, _two(m))
-
-
-# ---- who maps for others
-
-
-def _p2p_attrs(m: Machine) -> Attrs | None:
-    """What the P2P type asks for: nothing for memory, MMIO through the host bridge; None where no mapping can be."""
-    return {"none": frozenset(), "host bridge": frozenset({MMIO})}.get(m.buffer.map_type)
-
-
-def blk_dma_map_iter_start(m: Machine, attrs: Attrs) -> str:
-    """block/blk-mq-dma.c: blk_dma_map_iter_start() of a request of one segment; the attributes are its own."""
-    del attrs
-    if m.buffer.map_type == "bus address":
-        return "BUS"
-    own = _p2p_attrs(m)
-    if own is None:
-        m.noted("status invalid")
-        return ERROR
-    if not iova.dma_iova_try_alloc(m, m.buffer):
-        address = dma_map_phys(m, own)
-        if address == ERROR:
-            m.noted("status resource")
-        return address
-    if not iova.dma_iova_link_at(m, 0, m.buffer, own):
-        iova.dma_iova_free(m, m.buffer)
-        m.noted("status of the error")
-        return ERROR
-    iova.dma_iova_sync(m, m.buffer)
-    return iova.linked_address(m)
-
-
-def blk_rq_dma_unmap(m: Machine, address: str, attrs: Attrs) -> None:
-    """include/linux/blk-mq-dma.h: blk_rq_dma_unmap(), and the driver's dma_unmap_phys() where that leaves it to it."""
-    del attrs
-    if address == "BUS":
-        return
-    own = _p2p_attrs(m) or frozenset()
-    if m.state.backend == "dma-iommu":
-        iova.dma_iova_destroy(m, address, own)
-    else:
-        dma_unmap_phys(m, address, own)
-
-
-def hmm_dma_map_pfn(m: Machine, attrs: Attrs) -> str:
-    """mm/hmm.c: hmm_dma_map_pfn() of one page: DMA_ATTR_REQUIRE_COHERENT, and MMIO through the host bridge."""
-    del attrs
-    allocated = iova.dma_iova_try_alloc(m, m.buffer)
-    address = ERROR
-    own = _p2p_attrs(m)
-    if m.buffer.map_type == "bus address":
-        address = "BUS"
-    elif own is not None and not allocated:
-        address = dma_map_phys(m, own | {REQUIRE_COHERENT})
-    elif own is not None and iova.dma_iova_link_at(m, 0, m.buffer, own | {REQUIRE_COHERENT}):
-        iova.dma_iova_sync(m, m.buffer)
-        address = iova.linked_address(m)
-    return address
-
-
-def hmm_dma_unmap_pfn(m: Machine, address: str, attrs: Attrs) -> None:
-    """mm/hmm.c: hmm_dma_unmap_pfn(): unlinked, the IOVA range is kept for the next page."""
-    del attrs
-    own = (_p2p_attrs(m) or frozenset()) | {REQUIRE_COHERENT}
-    if address == "BUS":
-        return
-    if m.state.backend == "dma-iommu":
-        iova.dma_iova_unlink_all(m, address, own)
-    else:
-        dma_unmap_phys(m, address, own)
-
-
-Map = Callable[[Machine, Attrs], str]
-Unmap = Callable[[Machine, str, Attrs], None]
-
-MAPS: dict[str, Map] = {
-    "dma_map_resource": dma_map_resource,
-    "dma_map_phys": dma_map_phys,
-    "dma_map_page_attrs": dma_map_page_attrs,
-    "dma_map_single_attrs": dma_map_single_attrs,
-    "dma_iova_link": iova.dma_iova_link,
-    "dma_map_sg_attrs": dma_map_sg_attrs,
-    "blk_dma_map_iter_start": blk_dma_map_iter_start,
-    "hmm_dma_map_pfn": hmm_dma_map_pfn,
-}
-UNMAPS: dict[str, Unmap] = {
-    "dma_unmap_resource": dma_unmap_resource,
-    "dma_unmap_phys": dma_unmap_phys,
-    "dma_unmap_page_attrs": dma_unmap_page_attrs,
-    "dma_unmap_single_attrs": dma_unmap_page_attrs,
-    "dma_iova_unlink": iova.dma_iova_unlink,
-    "dma_iova_destroy": iova.dma_iova_destroy,
-    "dma_unmap_sg_attrs": dma_unmap_sg_attrs,
-    "blk_rq_dma_unmap": blk_rq_dma_unmap,
-    "hmm_dma_unmap_pfn": hmm_dma_unmap_pfn,
-}
-# The same calls with more than one buffer, for `conform`.
-_MAPS_OF_TWO: dict[str, Map] = {
-    "dma_map_sg_attrs of two": dma_map_sg_of_two,
-    "dma_iova_link twice": iova.dma_iova_link_twice,
-}
-_UNMAPS_OF_TWO: dict[str, Unmap] = {
-    "dma_unmap_sg_attrs of two": dma_unmap_sg_of_two,
-    "dma_iova_destroy twice": iova.dma_iova_destroy_twice,
-}
-_SYNCS: dict[str, Callable[[Machine, str], None]] = {
-    "dma_sync_single_for_cpu": dma_sync_single_for_cpu,
-    "dma_sync_single_for_device": dma_sync_single_for_device,
-}
-
-
-def _machine(state: State, version: str, geometry: Geometry | None) -> Machine:
-    return Machine(state, release(behaviour(version)), geometry or geometry_of(state))
-
-
-def run_map(call: str, state: State, version: str, attrs: Attrs, geometry: Geometry | None = None) -> Outcome:
-    """What `call` does, with the plainest buffer of the state unless another geometry is given.
-
-    A kernel that stops (an Oops, a BUG()) returns nothing, which counts as ERROR. Raises ModelError for a call that the
-    model, or the version, does not have.
-    """
-    function = MAPS.get(call) or _MAPS_OF_TWO.get(call)
-    if function is None:
-        raise ModelError(f"the model has no {call}(); it has {', '.join(sorted(MAPS))}")
-    machine = _machine(state, version, geometry)
-    try:
-        address = function(machine, attrs)
-    except Stopped:
-        address = ERROR
-    first = ",".join(place(machine, word) for word in address.split(","))
-    return Outcome(address, tuple(machine.effects), (first, *machine.exact))
-
-
-def run_unmap(
-    call: str, mapped: tuple[State, Geometry | None] | State, version: str, address: str, attrs: Attrs
-) -> Outcome:
-    """What `call` does with `address`; the state with a geometry other than the plainest as a pair.
-
-    Raises ModelError for a call that the model does not have.
-    """
-    function = UNMAPS.get(call) or _UNMAPS_OF_TWO.get(call)
-    if function is None:
-        raise ModelError(f"the model has no {call}(); it has {', '.join(sorted(UNMAPS))}")
-    state, geometry = (mapped, None) if isinstance(mapped, State) else mapped
-    machine = _machine(state, version, geometry)
-    with suppress(Stopped):
-        function(machine, address, attrs)
-    return Outcome(None, tuple(machine.effects), tuple(machine.exact))
-
-
-def run_sync(call: str, mapped: tuple[State, Geometry | None] | State, version: str, address: str) -> Outcome:
-    """What a sync does with `address`. Raises ModelError for a call that the model does not have."""
-    if call not in _SYNCS:
-        raise ModelError(f"the model has no {call}(); it has {', '.join(sorted(_SYNCS))}")
-    state, geometry = (mapped, None) if isinstance(mapped, State) else mapped
-    machine = _machine(state, version, geometry)
-    with suppress(Stopped):
-        _SYNCS[call](machine, address)
-    return Outcome(None, tuple(machine.effects), tuple(machine.exact))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dmamigrate.api import Api
 from dmamigrate.findings import Kind
-from dmamigrate.model.dma_api import MAPS, UNMAPS
+from dmamigrate.model.calls import MAPS, UNMAPS
 from dmamigrate.model.refine import UNPAIRED, Comparison, LifeCalls, after_template, compare, memory_of, unpaired
 from dmamigrate.model.states import relevant
 from dmamigrate.model.versions import KNOWN, release

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, product
 
-from dmamigrate.model.dma_api import run_map, run_sync, run_unmap
+from dmamigrate.model.calls import run_map, run_sync, run_unmap
 from dmamigrate.model.machine import ERROR, Geometry, geometry_of
 from dmamigrate.model.states import (
     BACKENDS,

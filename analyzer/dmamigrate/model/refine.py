@@ -15,7 +15,7 @@ from itertools import combinations
 
 from dmamigrate.errors import ModelError
 from dmamigrate.findings import Kind
-from dmamigrate.model.dma_api import MAPS, UNMAPS, run_map, run_unmap
+from dmamigrate.model.calls import MAPS, UNMAPS, run_map, run_unmap
 from dmamigrate.model.machine import ERROR, Outcome
 from dmamigrate.model.states import (
     DEVICE_MEMORY,

@@ -10,7 +10,7 @@ from dataclasses import fields
 from math import log2
 
 from dmamigrate.errors import ModelError
-from dmamigrate.model.dma_api import MAPS, UNMAPS, run_map
+from dmamigrate.model.calls import MAPS, UNMAPS, run_map
 from dmamigrate.model.refine import LifeCalls, LifeOutcome, run
 from dmamigrate.model.states import IMPOSSIBLE, MMIO, State, left_out, relevant
 from dmamigrate.model.versions import behaviour

@@ -7,7 +7,7 @@ from dmamigrate.findings import Edit, Kind, Rewrite, Verdict
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life, kept_in
 from dmamigrate.lives.sites import Site
-from dmamigrate.model.dma_api import MAPS, UNMAPS
+from dmamigrate.model.calls import MAPS, UNMAPS
 from dmamigrate.model.refine import LifeCalls, compare, memory_of
 from dmamigrate.model.states import READ_ATTRS, relevant
 from dmamigrate.model.versions import release, standing

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dmamigrate.findings import Kind, Rewrite, Verdict
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
-from dmamigrate.model.dma_api import MAPS, UNMAPS
+from dmamigrate.model.calls import MAPS, UNMAPS
 from dmamigrate.model.refine import DIFFERS, LifeCalls, compare, memory_of
 from dmamigrate.model.states import READ_ATTRS, relevant
 from dmamigrate.model.versions import release, standing

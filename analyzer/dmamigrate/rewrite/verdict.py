@@ -11,7 +11,7 @@ from dmamigrate.findings import Kind, Verdict
 from dmamigrate.lives.given import Attributes, Known
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
-from dmamigrate.model.dma_api import MAPS, UNMAPS
+from dmamigrate.model.calls import MAPS, UNMAPS
 from dmamigrate.model.refine import (
     UNPAIRED,
     Comparison,
