@@ -16,7 +16,7 @@ FLOORS = (
     ("dmamigrate", "dmamigrate.errors", "dmamigrate.findings", "dmamigrate.processes", "dmamigrate.git", "dmamigrate.api"),
     ("dmamigrate.syntax.source", "dmamigrate.syntax.prefilter", "dmamigrate.syntax.expr", "dmamigrate.syntax.functions",
      "dmamigrate.syntax.dialect", "dmamigrate.syntax.items", "dmamigrate.syntax.grammar", "dmamigrate.syntax.macros",
-     "dmamigrate.syntax.lower",
+     "dmamigrate.syntax.casts", "dmamigrate.syntax.lower",
      "dmamigrate.syntax.parts", "dmamigrate.syntax.unit"),
     ("dmamigrate.program.queries", "dmamigrate.program.reads", "dmamigrate.program.tree", "dmamigrate.program.types",
      "dmamigrate.program.reach", "dmamigrate.program.records", "dmamigrate.program.objects", "dmamigrate.program.members",

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 import tree_sitter
 
-from dmamigrate.syntax import macros
+from dmamigrate.syntax import casts, macros
 from dmamigrate.syntax.expr import (
     Assign,
     Binary,
@@ -28,9 +27,6 @@ from dmamigrate.syntax.functions import CType, Edge, Guard, Node, Variable
 from dmamigrate.syntax.grammar import declarator, text_of, type_text
 
 ENTRY, EXIT = 0, 1
-# Operators with one operand that the grammar takes for those with two behind a type that it does not know.
-_UNARY = frozenset({"*", "&", "-", "+"})
-_TYPE = re.compile(r"\w+_t|(?:__)?[us](?:8|16|32|64|128)|(?:__)?[lb]e(?:16|32|64)|u(?:int|long|short|char)|bool")
 
 
 @dataclass
@@ -68,7 +64,8 @@ class Lowering:
         self.scopes[-1][name] = len(self.variables) - 1
         return len(self.variables) - 1
 
-    def _lookup(self, name: str) -> int:
+    def lookup(self, name: str) -> int:
+        """The variable of this name that is in scope, -1 if none is."""
         for scope in reversed(self.scopes):
             if name in scope:
                 return scope[name]
@@ -87,7 +84,7 @@ class Lowering:
         match node.type:
             case "identifier" | "field_identifier" | "type_identifier" | "primitive_type":
                 name = text_of(node)
-                return Name(start, end, (), name, self._lookup(name))
+                return Name(start, end, (), name, self.lookup(name))
             case (
                 "number_literal" | "char_literal" | "string_literal" | "null" | "true" | "false" | "concatenated_string"
             ):
@@ -99,7 +96,7 @@ class Lowering:
                 return self.expr(inner[0]) if len(inner) == 1 else self._opaque(node, start, end)
             case "call_expression":
                 arguments = node.child_by_field_name("arguments")
-                if (cast := self._cast_of(node, arguments)) is not None:
+                if (cast := casts.of_call(self, node, arguments)) is not None:
                     return cast
                 callee = at("function")
                 args = [self.expr(a) for a in arguments.named_children if a.type != "comment"] if arguments else []
@@ -116,8 +113,8 @@ class Lowering:
                 return Unary(start, end, (at("argument"),), operator.type if operator else "")
             case "binary_expression":
                 operator, right = node.child_by_field_name("operator"), node.child_by_field_name("right")
-                if operator is not None and right is not None and operator.type in _UNARY:
-                    behind = self._behind_cast(node.child_by_field_name("left"), operator, right)
+                if operator is not None and right is not None:
+                    behind = casts.behind(self, node.child_by_field_name("left"), operator, right)
                     if behind is not None:
                         return behind
                 return Binary(start, end, (at("left"), at("right")), operator.type if operator else "")
@@ -143,74 +140,6 @@ class Lowering:
             case "sizeof_expression" | "alignof_expression" | "offsetof_expression":
                 return Constant(start, end, (), text_of(node))
         return self._opaque(node, start, end)
-
-    def _cast_of(self, node: tree_sitter.Node, arguments: tree_sitter.Node | None) -> Expr | None:
-        """`(u64)(a + b)`, which the grammar takes for a call."""
-        callee = node.child_by_field_name("function")
-        if callee is None or arguments is None or len(arguments.named_children) != 1:
-            return None
-        if callee.type == "call_expression":  # (u64)(u32)(a + b)
-            inner_cast = self._cast_of(callee, callee.child_by_field_name("arguments"))
-            if (
-                not isinstance(inner_cast, Cast)
-                or not isinstance(inner_cast.parts[0], Name)
-                or inner_cast.parts[0].variable >= 0
-            ):
-                return None
-            return Cast(
-                inner_cast.start,
-                node.end_byte + self.shift,
-                (self.expr(arguments.named_children[0]),),
-                inner_cast.type,
-                0,
-            )
-        if callee.type != "parenthesized_expression":
-            return None
-        inner = callee.named_children[0] if callee.named_children else None
-        if inner is None or inner.type != "identifier" or self._lookup(text_of(inner)) >= 0:
-            return None
-        value = self.expr(arguments.named_children[0])
-        return Cast(node.start_byte + self.shift, node.end_byte + self.shift, (value,), text_of(inner), 0)
-
-    def _types(self, node: tree_sitter.Node | None) -> tuple[str, ...]:
-        """The types in parentheses that `node` consists of; none if it is anything else."""
-        if node is None or not node.named_children:
-            return ()
-        if node.type == "call_expression":  # (u64)(u32)
-            arguments = node.child_by_field_name("arguments")
-            outer, inner = self._types(node.child_by_field_name("function")), self._types(arguments)
-            return outer + inner if outer and inner else ()
-        name = text_of(node.named_children[0])
-        alone = node.type in ("parenthesized_expression", "argument_list") and len(node.named_children) == 1
-        return (name,) if alone and _TYPE.fullmatch(name) and self._lookup(name) < 0 else ()
-
-    def _behind_cast(
-        self, left: tree_sitter.Node | None, operator: tree_sitter.Node, right: tree_sitter.Node
-    ) -> Expr | None:
-        """What `left operator right` is if `left` is a type in parentheses, or ends in one; None if neither."""
-        if left is None:
-            return None
-        start = left.start_byte + self.shift
-        if types := self._types(left):
-            return self._cast(types, operator, right, start)
-        first, between = left.child_by_field_name("left"), left.child_by_field_name("operator")
-        if left.type != "binary_expression" or first is None or between is None:
-            return None
-        last = self._behind_cast(left.child_by_field_name("right"), operator, right)
-        return Binary(start, right.end_byte + self.shift, (self.expr(first), last), between.type) if last else None
-
-    def _cast(self, types: tuple[str, ...], operator: tree_sitter.Node, right: tree_sitter.Node, start: int) -> Expr:
-        """`(u64)*p` or `(u64)&x + y`, which the grammar takes for a product, and for `&` of u64 and a sum."""
-        end = right.end_byte + self.shift
-        first, rest = right.child_by_field_name("left"), right.child_by_field_name("right")
-        if right.type == "binary_expression" and first is not None and rest is not None:
-            between = right.child_by_field_name("operator")
-            parts = (self._cast(types, operator, first, start), self.expr(rest))
-            return Binary(start, end, parts, between.type if between is not None else "")
-        value: Expr = Unary(operator.start_byte + self.shift, end, (self.expr(right),), operator.type)
-        for name in reversed(types):
-            value = Cast(start, end, (value,), name, 0)
-        return value
 
     def _assembly(self, node: tree_sitter.Node, start: int, end: int) -> Expr:
         """Inline assembly: its outputs become something that is not understood."""
