@@ -28,6 +28,7 @@ struct one { dma_addr_t at; u32 len; };
 struct fx {
 	struct device *dev; struct pci_dev *pdev; struct pci_dev *peer; struct dma_pool *pool; struct list_head link;
 	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg; struct fx *next; void *ring; __le64 *slot;
+	unsigned long flags; int count;
 	struct dma_iova_state range; DEFINE_DMA_UNMAP_ADDR(kept); void (*ready)(struct fx *f); struct { int kind; } given;
 };
 """
@@ -146,6 +147,24 @@ CASES = [
         "FX_OTHER",
         "FX_NONE",
         id="one condition asked twice, of a member that is a copy",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, int len) {{ f->at = {MAP}; {CHECK % 'f->at'} f->flags |= FX_MAPPED;\n"
+        "if (len && (f->flags & (@ | FX_LENT))) { b(f); return -EINVAL; }\nreturn len ? -EINVAL : 0; }\n"
+        f"void b(struct fx *f) {{ if (f->flags & FX_MAPPED) {UNMAP % 'f->at'} }}",
+        "FX_OWN",
+        "FX_MAPPED",
+        id="one of two flags, and that is set",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, struct one *s, dma_addr_t *kept) {{ @{MAP}; {CHECK % 's->at'}\n"
+        f"if (f->len) {{ {UNMAP % 's->at'} return -EINVAL; }}\nif (f->count) return -EINVAL;\nreturn 0; }}\n"
+        f"void b(struct fx *f, dma_addr_t *kept) {{ {UNMAP % '*kept'} }}",
+        "s->at = ",
+        "s->at = *kept = ",
+        id="kept in two places at once",
     ),
     pytest.param(
         "unmap-wrong-handle",

@@ -272,8 +272,8 @@ class Explorer:
             got = known.within(mask.on)
             if mask.on and (decided := got.truth(self._bits)) is not None and decided is not truth:
                 continue
-            if got.exact and bool(got.on) is not truth:
-                continue
+            if (got.exact or got.on) and bool(got.on) is not truth:
+                continue  # one of the flags is set, and a test of several asks for any
             place = tested(frame, place_expr, value)
             # one of several flags is set: which one is not told
             told = known if truth and len(mask.on) != 1 else known.told(mask.on, truth)

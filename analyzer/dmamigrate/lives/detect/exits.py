@@ -352,7 +352,10 @@ def _escapes(module: Module, site: Site, variable: Name) -> bool:
 
 
 def _kept_in(site: Site) -> Expr | None:
+    """The one place that the handle is put into; None where it is put into two at once, of which either may be unmapped."""
     expr = site.fn.nodes[site.node].expr
+    if isinstance(expr, Assign) and isinstance(strip(expr.parts[1]), Assign):
+        return None
     for part in walk(expr) if expr is not None else ():
         if isinstance(part, Assign) and part.op == "=" and strip(part.parts[1]) == site.call:
             target = strip(part.parts[0])
