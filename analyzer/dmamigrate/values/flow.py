@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 
 from dmamigrate.program.queries import Queries, Stop
 from dmamigrate.program.reach import Definition, Effects, Reaching, reaching, root_of, set_unseen, substitute
@@ -43,8 +42,8 @@ from dmamigrate.syntax.expr import (
 )
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.fills import Fills
 from dmamigrate.values.questions import (
-    EXIT,
     Behind,
     Exit,
     Field,
@@ -60,6 +59,7 @@ from dmamigrate.values.questions import (
     closed,
     text_of,
 )
+from dmamigrate.values.shapes import base_of, both, last_value, pointee, seen_inside, through_pointer, winds
 from dmamigrate.values.tables import Tables
 
 
@@ -72,6 +72,7 @@ class Flow:
         self.stores = Stores(tree, self.types, tables.knowledge.aliases, tables.knowledge.copies)
         self._tables = tables
         self._queries = queries
+        self._fills = Fills(self, tables)
 
     def unit(self, fn: Function) -> Unit:
         """The file of a function."""
@@ -95,9 +96,9 @@ class Flow:
             case Global():
                 return self._into_global(question)
             case Fill():
-                return self._into_filled(question)
+                return self._fills.into(question)
             case Exit():
-                return self._out_of(question)
+                return self._fills.out_of(question)
 
     # expressions
 
@@ -141,7 +142,7 @@ class Flow:
     @staticmethod
     def _expanded(use: Use, name: Name, macro: Function) -> Inflow | None:
         """What an object-like macro stands for; a named constant is no step of a trace."""
-        at = _last(macro)
+        at = last_value(macro)
         if at is None:
             return None
         index, body = at
@@ -170,7 +171,7 @@ class Flow:
                     edges.append(Inflow(None, fn, definition.at))
                 else:
                     asked = Use(fn, definition.node, definition.value, use.frame)
-                    winding = isinstance(asked.expr, Member) and _winds(asked.expr)
+                    winding = isinstance(asked.expr, Member) and winds(asked.expr)
                     source = Held(asked) if winding else asked
                     edges.append(Inflow(source, fn, definition.at, "set here"))
                 continue
@@ -184,33 +185,16 @@ class Flow:
         if reached.definitions and (edges or reasons) and not further and not untyped:
             return found
         if untyped and not further:
-            return _both(found, self._beyond(use))
-        return _both(found, self._entering(use, root, found, reached.entry))
+            return both(found, self._beyond(use))
+        return both(found, self._entering(use, root, found, reached.entry))
 
     def reaching(self, use: Use) -> Reaching:
         """The definitions of the place `use.expr` that control may see, by callees and through other pointers too."""
 
         def overwrites(call: Call, position: int) -> bool:
-            return self._overwrites(Fill(Use(use.fn, use.node, use.expr, use.frame), call, position))
+            return self._fills.overwrites(Fill(Use(use.fn, use.node, use.expr, use.frame), call, position))
 
         return reaching(use.fn, use.node, use.expr, Effects(overwrites, lambda place: self._may_be(place, use)))
-
-    def _overwrites(self, fill: Fill, levels: int = 4) -> bool:
-        """Whether a call sets the place on every way through every function that it may run."""
-        if self._tables.knowledge.call(fill.call.name, fill.position) or levels <= 0:
-            return False
-        exits = [edge.source for edge in self.inflows(fill).edges if isinstance(edge.source, Exit)]
-        targets = [one for one in self.targets(fill.use.fn, fill.call) if not one.macro]
-        if not exits or len(exits) != len(self.targets(fill.use.fn, fill.call)) or not targets:
-            return False
-        return all(self._always_set(at, levels) for at in exits)
-
-    def _always_set(self, at: Exit, levels: int) -> bool:
-        def overwrites(call: Call, position: int) -> bool:
-            return self._overwrites(Fill(Use(at.callee, EXIT, at.place, at.frame), call, position), levels - 1)
-
-        found = reaching(at.callee, EXIT, at.place, Effects(overwrites, lambda place: False))
-        return bool(found.definitions) and not found.entry
 
     def _may_be(self, place: Expr, use: Use) -> bool:
         """Whether another place may be the one that is used: the same member, of an object that another pointer names."""
@@ -218,7 +202,7 @@ class Flow:
         if not isinstance(place, Member) or not isinstance(mine, Member) or place.field != mine.field:
             return False
         roots = root_of(place), root_of(mine)
-        if roots[0] is None or roots[1] is None or not (_through_pointer(place) and _through_pointer(mine)):
+        if roots[0] is None or roots[1] is None or not (through_pointer(place) and through_pointer(mine)):
             return False
         unit = self.unit(use.fn)
         one, other = self.types.member(place, use.fn, unit), self.types.member(mine, use.fn, unit)
@@ -243,7 +227,7 @@ class Flow:
             return edge, False
         local = root is not None and root.variable >= 0
         if ((handed or "").startswith("&") or isinstance(use.expr, Index | Unary)) and local:
-            return (edge if self.fills(fill) else None), False
+            return (edge if self._fills.leaves_any(fill) else None), False
         may = isinstance(use.expr, Member) and self.stores.may_store(
             call, use.expr.field, self.unit(use.fn), self._tables.knowledge.inert
         )
@@ -359,7 +343,7 @@ class Flow:
         # what the tables answer at once comes first, so that a budget spent on the rest does not hide it
         ordered = sorted(stores, key=lambda store: not self._is_listed(store))
         label = tag.replace("::", ".")
-        edges = self.of_stores((_inside(s) if question.element else s for s in ordered), f"{field} is set here")
+        edges = self.of_stores((seen_inside(s) if question.element else s for s in ordered), f"{field} is set here")
         nothing = f"no store to {label}.{field} was found in {self.stores.searched(tag, question.unit)}"
         doubts = tuple(Stop(reason) for reason in dict.fromkeys(store.doubt for store in stores if store.doubt))
         if not edges:
@@ -384,7 +368,7 @@ class Flow:
             return None
         fill = Fill(Use(store.fn, store.node, store.place), store.call, store.argument)
         listed = self._tables.knowledge.call(store.call.name, store.argument)
-        return Inflow(fill, store.fn, store.call, note) if listed or self.fills(fill) else None
+        return Inflow(fill, store.fn, store.call, note) if listed or self._fills.leaves_any(fill) else None
 
     def _is_listed(self, store: Store) -> bool:
         called = store.call if store.call is not None else store.value
@@ -419,10 +403,10 @@ class Flow:
         for target in targets:
             returned = self._returned(target, inner)
             edges += returned.edges
-            reasons += (*returned.open, *self._elsewhere(target))
+            reasons += (*returned.open, *self.elsewhere(target))
         return Inflows(tuple(edges), tuple(reasons))
 
-    def _elsewhere(self, target: Function) -> tuple[Stop, ...]:
+    def elsewhere(self, target: Function) -> tuple[Stop, ...]:
         """A doubt for what stands in a header for a function that is configured out: the real one is elsewhere."""
         if target.macro or not target.source.path.endswith(".h") or not self.unit(target).declares(target.name):
             return ()
@@ -431,7 +415,7 @@ class Flow:
     @staticmethod
     def _returned(callee: Function, frame: Frame) -> Inflows:
         if callee.macro:
-            at = _last(callee)
+            at = last_value(callee)
             body = Use(callee, at[0], at[1], frame) if at is not None else None
             return Inflows((Inflow(body, callee, at[1] if at is not None else frame.call),))
         edges = tuple(
@@ -467,81 +451,6 @@ class Flow:
                     result[one.source.path, one.start] = one
         return tuple(result.values()) if complete else ()
 
-    def fills(self, fill: Fill) -> bool:
-        """Whether a call may leave anything in a place, as far as its callee's text tells."""
-        flows = self.inflows(fill)
-        return bool(flows.open) or any(
-            self._leaves_something(edge.source, 6) for edge in flows.edges if isinstance(edge.source, Exit)
-        )
-
-    def _leaves_something(self, at: Exit, levels: int) -> bool:
-        found = reaching(at.callee, EXIT, at.place).definitions
-        if any(definition.call is None for definition in found):
-            return True
-        for definition in found if levels else ():
-            inner = self.inflows(self._handed_on(at, definition))
-            if inner.open or any(
-                self._leaves_something(edge.source, levels - 1) for edge in inner.edges if isinstance(edge.source, Exit)
-            ):
-                return True
-            if definition.call is not None and self._tables.knowledge.call(definition.call.name, definition.argument):
-                return True
-        return False
-
-    @staticmethod
-    def _handed_on(at: Exit, definition: Definition) -> Fill:
-        assert definition.call is not None, "only what was handed on to a call is asked about"
-        return Fill(Use(at.callee, definition.node, at.place, at.frame), definition.call, definition.argument)
-
-    def _into_filled(self, fill: Fill) -> Inflows:
-        use, call, position = fill.use, fill.call, fill.position
-        place = use.expr
-        argument = strip(call.args[position])
-        inner = Frame(use.fn, use.node, call, use.frame)
-        edges: list[Inflow] = []
-        reasons: list[Stop] = []
-        targets = self.targets(use.fn, call)
-        for target in targets:
-            param = next((i for i, v in enumerate(target.variables) if v.position == position), None)
-            if param is None:
-                continue
-            reasons += self._elsewhere(target)
-            pointer = Name(argument.start, argument.end, (), target.variables[param].name, param)
-            if isinstance(argument, Unary) and argument.op == "&":
-                seen = substitute(place, argument.parts[0], Unary(argument.start, argument.end, (pointer,), "*"))
-            else:
-                seen = substitute(place, argument, pointer)
-            at = Exit(target, seen, inner)
-            if target.macro and not self._leaves_something(at, 6):
-                if not self._tables.knows(call.name) and _hides(target, param):
-                    reasons.append(Stop(f"{call.name}() is a macro, and what it stores was not followed"))
-                continue
-            if target.variables[param].type.base == "void" and not self._leaves_something(at, 6):
-                reasons.append(Stop(f"{target.name}() takes a void pointer, and what it stores there was not followed"))
-            else:
-                edges.append(Inflow(at, target, seen))
-        whole = isinstance(argument, Unary) and path_of(argument.parts[0]) == path_of(place)
-        behind = isinstance(place, Index | Unary) and path_of(place.parts[0]) == path_of(argument)
-        part = isinstance(argument, Unary) and argument.op == "&"
-        if not targets and (whole or behind or part) and not self._tables.knows(call.name):
-            why = f"{call.name}() is not in the files that were read" if call.name else "an indirect call fills it in"
-            reasons.append(Stop(why))
-        return Inflows(tuple(edges), tuple(reasons))
-
-    def _out_of(self, at: Exit) -> Inflows:
-        """The stores of a callee that its exit sees."""
-        callee, place = at.callee, at.place
-        edges: list[Inflow] = []
-        for definition in reaching(callee, EXIT, place).definitions:
-            if definition.call is not None:
-                edges.append(Inflow(self._handed_on(at, definition), callee, definition.call))
-            elif definition.value is not None:
-                source = Use(callee, definition.node, definition.value, at.frame)
-                edges.append(Inflow(source, callee, definition.at, f"{callee.name}() stores it"))
-            else:
-                edges.append(Inflow(None, callee, definition.at))
-        return Inflows(tuple(edges))
-
     def _into_parameter(self, question: Param) -> Inflows:
         fn, position = question.fn, question.position
         callers, complete, why = self.stores.callers(fn)
@@ -555,71 +464,9 @@ class Flow:
             if position >= len(caller.call.args):
                 continue
             argument = caller.call.args[position]
-            asked = _pointee(argument) if question.pointee else argument
+            asked = pointee(argument) if question.pointee else argument
             note = f"passed to {fn.name}() by {caller.fn.name}()"
             edges.append(Inflow(Use(caller.fn, caller.node, asked), caller.fn, argument, note))
         if not callers and complete:
             return closed(f"no caller of {fn.name}() was found")
         return Inflows(tuple(edges), () if complete else (stop,))
-
-
-def _hides(macro: Function, param: int) -> bool:
-    """Whether a macro may store through a parameter in a way that is not seen: it hands it on, or keeps it elsewhere."""
-    for node in macro.nodes:
-        for part in walk(node.expr) if node.expr is not None else ():
-            given = part.args if isinstance(part, Call) else part.parts[1:] if isinstance(part, Assign) else ()
-            if any(isinstance(e, Name) and e.variable == param for argument in given for e in walk(argument)):
-                return True
-            if type(part) is Expr and (part.parts or part.end > part.start):
-                return True
-    return False
-
-
-def _both(one: Inflows, other: Inflows) -> Inflows:
-    return Inflows((*one.edges, *other.edges), (*one.open, *other.open))
-
-
-def _last(macro: Function) -> tuple[int, Expr] | None:
-    """The node and the expression that a macro's value is, None if it has none."""
-    return next(((i, n.expr) for i, n in reversed(list(enumerate(macro.nodes))) if n.expr is not None), None)
-
-
-def _pointee(argument: Expr) -> Expr:
-    inner = strip(argument)
-    if isinstance(inner, Unary) and inner.op == "&":
-        return inner.parts[0]
-    return Unary(argument.start, argument.end, (argument,), "*")
-
-
-def _through_pointer(place: Expr) -> bool:
-    """Whether a place is reached through a pointer, which may point to what another one does."""
-    while isinstance(place, Member | Index):
-        if isinstance(place, Member) and place.arrow:
-            return True
-        place = strip(place.parts[0])
-    return isinstance(place, Unary)
-
-
-def base_of(expr: Expr) -> Expr:
-    """What an element or a pointee is reached from."""
-    base = strip(expr.parts[0])
-    while isinstance(base, Index):
-        base = strip(base.parts[0])
-    return base
-
-
-def _inside(store: Store) -> Store:
-    """For a store of a whole array or pointer: the same store seen from one of its elements."""
-    value = store.value
-    if value is None or store.call is not None or isinstance(store.place, Index):
-        return store
-    if isinstance(strip(value), Initializer | Constant) or strip(store.place) is value:
-        return store
-    zero = Constant(value.start, value.start, (), "0")
-    return replace(store, value=Index(value.start, value.end, (value, zero)))
-
-
-def _winds(place: Member) -> bool:
-    """Whether a place goes through one member twice, as a list walked in a loop: longer places of the kind say no more."""
-    fields = [part.field for part in walk(place) if isinstance(part, Member)]
-    return len(fields) > len({*fields}) + (fields.count(place.field) > 1)

@@ -31,10 +31,11 @@ from dmamigrate.syntax.expr import (
 )
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.values.arithmetic import address_side
-from dmamigrate.values.flow import Flow, base_of
+from dmamigrate.values.flow import Flow
 from dmamigrate.values.fold import Values
 from dmamigrate.values.leaves import NUMBER, Leaf, Leaves, merge, origin_of, unknown
 from dmamigrate.values.questions import Behind, Field, Fill, Held, Inflow, Question, Use
+from dmamigrate.values.shapes import base_of
 
 # A function of such a type yields half an address at most, put together from what hardware or firmware says.
 _NARROW = frozenset(
