@@ -10,7 +10,7 @@ from dmamigrate.lives.detect.guards import asked, deciding
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life, kept_in
 from dmamigrate.lives.sites import Site
-from dmamigrate.syntax.expr import Assign, Binary, Constant, Member, path_of, strip, walk
+from dmamigrate.syntax.expr import Assign, Binary, Member, path_of, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.values.engine import Engine
 from dmamigrate.values.questions import Use
@@ -35,7 +35,9 @@ def find(module: Module) -> Iterator[Defect]:
         if (coherent := _coherent(module, site)) and origin.certain:
             yield Defect("unmap-wrong-handle", site, {"what": f"the address of {coherent}() memory"}, origin=origin)
         elif origin.certain and origin.kinds[0] in _ADDRESSES:
-            if any(_compares(life.map) for life in module.pairs.lives if engine.api.fits(life.map.api, site.api)):
+            if any(
+                _compares(engine, life.map) for life in module.pairs.lives if engine.api.fits(life.map.api, site.api)
+            ):
                 continue  # the driver goes on only where the handle is the address
             yield Defect("unmap-wrong-handle", site, {"what": f"a {origin.kinds[0]} address"}, origin=origin)
         elif _never_set(site, engine) or (
@@ -44,19 +46,16 @@ def find(module: Module) -> Iterator[Defect]:
             yield Defect("unmap-orphan", site, {}, origin=origin)
 
 
-def _compares(site: Site) -> bool:
-    """Whether the function that maps asks if the handle is some other address, as io-pgtable does of the physical one."""
-    handle = kept_in(site)
+def _compares(engine: Engine, site: Site) -> bool:
+    """Whether the function that maps asks if the handle is the address of some memory, as io-pgtable does of the physical one."""
+    handle, fn = kept_in(site), site.fn
     path = path_of(handle) if handle is not None else None
-    parts = (part for node in site.fn.nodes for part in (walk(node.expr) if node.expr is not None else ()))
     return path is not None and any(
-        isinstance(part, Binary)
-        and part.op in ("==", "!=")
-        and any(
-            path_of(one) == path and not isinstance(strip(other), Constant)
-            for one, other in (part.parts, part.parts[::-1])
-        )
-        for part in parts
+        path_of(one) == path and not _ADDRESSES.isdisjoint(engine.origins.of(Use(fn, index, other)).kinds)
+        for index, node in enumerate(fn.nodes)
+        for part in (walk(node.expr) if node.expr is not None else ())
+        if isinstance(part, Binary) and part.op in ("==", "!=")
+        for one, other in (part.parts, part.parts[::-1])
     )
 
 
