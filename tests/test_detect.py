@@ -28,7 +28,7 @@ struct one { dma_addr_t at; u32 len; };
 struct fx {
 	struct device *dev; struct pci_dev *pdev; struct pci_dev *peer; struct dma_pool *pool; struct list_head link;
 	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg; struct fx *next; void *ring; __le64 *slot;
-	unsigned long flags; int count;
+	unsigned long flags; int count; struct dma_chan *chan;
 	struct dma_iova_state range; DEFINE_DMA_UNMAP_ADDR(kept); void (*ready)(struct fx *f); struct { int kind; } given;
 };
 """
@@ -156,6 +156,25 @@ CASES = [
         "FX_OWN",
         "FX_MAPPED",
         id="one of two flags, and that is set",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ struct dma_chan *chan = dma_request_chan(f->dev, NULL); if (@) return -ENODEV;\n"
+        f"f->chan = chan; f->at = {MAP}; {CHECK % 'f->at'}\n"
+        "if (f->len) { if (f->chan) b(f); return -EINVAL; }\nreturn 0; }\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "f->mapped",
+        "IS_ERR(chan)",
+        id="what IS_ERR() was asked of is no NULL",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ struct fx *o = fx_get(f); f->at = {MAP}; {CHECK % 'f->at'}\n"
+        f"if (IS_ERR(o)) {{ {UNMAP % 'f->at'} return -EINVAL; }}\nf->next = o; return @; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "f->count ? -EINVAL : 0",
+        "PTR_ERR_OR_ZERO(o)",
+        id="the error of a pointer that is none",
     ),
     pytest.param(
         "mapping-leaked",

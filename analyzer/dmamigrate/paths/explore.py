@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dmamigrate.paths.places import Frame, behind, below, enter, live_after
 from dmamigrate.paths.setters import Setters
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
-from dmamigrate.paths.told import combined, if_true, other_than
+from dmamigrate.paths.told import ERROR_POINTERS, as_pointer, combined, if_true, other_than, updated
 from dmamigrate.paths.unions import unshared
 from dmamigrate.paths.values import NEGATIVE, NONZERO, UNKNOWN, ZERO, Choice, Flags, Same, Value
 from dmamigrate.paths.words import Words
@@ -32,7 +33,9 @@ from dmamigrate.syntax.functions import Edge, Function, Node
 from dmamigrate.values.engine import Engine
 
 _EXIT = 1
-_TRANSPARENT = frozenset({"likely", "unlikely", "WARN_ON", "WARN_ON_ONCE", "READ_ONCE", "BUG_ON"})
+_TRANSPARENT = frozenset(
+    {"likely", "unlikely", "WARN_ON", "WARN_ON_ONCE", "READ_ONCE", "BUG_ON", "PTR_ERR", "ERR_PTR", "ERR_CAST"}
+)
 _ZEROING = re.compile(r"(?:devm_)?k[vc]?zalloc\w*|(?:devm_)?k[v]?calloc\w*|vzalloc\w*")
 
 Outcomes = list[tuple[State, Value]]
@@ -206,6 +209,8 @@ class Explorer:
                 return self._masked(frame, index, expr, truth, state)
             case Call() if expr.name in _TRANSPARENT and expr.args:
                 return self._assume(frame, index, expr.args[0], truth, state)
+            case Call() if expr.name in ERROR_POINTERS and expr.args:
+                return self._pointer(frame, index, (expr.name, strip(expr.args[0])), truth, state)
             case Call() if expr.name in self._client.splits:
                 allowed = self._client.assumed(frame, expr, truth, state)
                 return [allowed] if allowed is not None else []
@@ -216,9 +221,17 @@ class Explorer:
                 continue
             place = None if isinstance(known, Choice) else tested(frame, expr, value)
             word = known if isinstance(known, Flags) else UNKNOWN
-            told = Flags(word.on, word.off, word.exact, True) if truth else ZERO
+            told = replace(word, nonzero=True) if truth else ZERO
             found.append(after.refine(place, told) if place is not None else after)
         return found
+
+    def _pointer(self, frame: Frame, index: int, asked: tuple[str, Expr], truth: bool, state: State) -> list[State]:
+        result = []
+        for after, value in self._value(frame, index, asked[1], state):
+            known, place = as_pointer(asked[0], worth(after, value), truth), tested(frame, asked[1], value)
+            if known is not None:
+                result.append(after.refine(place, known) if place is not None else after)
+        return result
 
     def _compared(self, frame: Frame, index: int, expr: Expr, equal: bool, state: State) -> list[State]:
         left, right = strip(expr.parts[0]), strip(expr.parts[1])
@@ -389,19 +402,10 @@ class Explorer:
         return self._literal(frame, index, literal, place, state) if isinstance(literal, Initializer) else state
 
     def _updated(self, frame: Frame, expr: Assign, state: State, place: str, value: Value) -> Value:
-        held, value = state.get(place) or UNKNOWN, worth(state, value)
-        if not isinstance(held, Flags):
-            return UNKNOWN
-        if expr.op == "|=" and isinstance(value, Flags):
-            return held.union(value)
-        if expr.op == "&=":
-            inner = strip(expr.parts[1])
-            mask = self._words.of(frame.fn, inner.parts[0]) if isinstance(inner, Unary) and inner.op == "~" else None
-            if isinstance(mask, Flags):
-                return held.without(mask.on)
-            if isinstance(value, Flags) and value.exact:
-                return held.within(value.on)
-        return UNKNOWN
+        inner = strip(expr.parts[1])
+        inverted = isinstance(inner, Unary) and inner.op == "~"
+        mask = self._words.of(frame.fn, inner.parts[0]) if inverted else None
+        return updated(expr.op, state.get(place) or UNKNOWN, worth(state, value), mask)
 
     def _literal(self, frame: Frame, index: int, init: Initializer, place: str, state: State) -> State:
         state = state.refine(f"{place}.", ZERO)
@@ -421,8 +425,12 @@ class Explorer:
         name = call.name
         if name in _TRANSPARENT and call.args:
             return self._value(frame, index, call.args[0], state)
-        if name in self._client.splits:
+        if name in self._client.splits or name in ERROR_POINTERS:
             return self._decided(frame, index, call, state)
+        if name == "PTR_ERR_OR_ZERO" and call.args:
+            asked = ("IS_ERR", strip(call.args[0]))
+            both = ((True, NEGATIVE), (False, ZERO))
+            return [(s, v) for truth, v in both for s in self._pointer(frame, index, asked, truth, state)]
         branches: list[tuple[State, tuple[Value, ...]]] = [(state, ())]
         for argument in call.args:
             branches = [

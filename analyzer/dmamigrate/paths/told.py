@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dmamigrate.paths.values import NEGATIVE, UNKNOWN, Flags, Value, constant
+from dmamigrate.paths.values import NEGATIVE, UNKNOWN, ZERO, Flags, Value, constant
 from dmamigrate.syntax.expr import Binary, Call, Expr, Member, Name, Unary, strip
 
 
@@ -15,6 +15,21 @@ def other_than(place: Expr, known: Value, names: frozenset[str]) -> Flags | None
     if not isinstance(place, Member | Name) or not isinstance(known, Flags) or not name or name.startswith("-"):
         return None
     return replace(known, never=known.never | {name})
+
+
+ERROR_POINTERS = frozenset({"IS_ERR", "IS_ERR_OR_NULL"})
+# By convention what is asked IS_ERR() is never NULL.
+_NO_ERROR = Flags(nonzero=True, never=frozenset({"-1"}))
+
+
+def as_pointer(asked: str, known: Value, truth: bool) -> Flags | None:
+    """What a pointer is where a call of ERROR_POINTERS says that it is an error, or is not; None if that cannot be."""
+    word = known if isinstance(known, Flags) else UNKNOWN
+    either = asked == "IS_ERR_OR_NULL"
+    if word == ZERO or word.negative or word.never & _NO_ERROR.never:
+        failed = bool(word.negative) or (either and word == ZERO)
+        return word if failed is truth else None
+    return _NO_ERROR if not truth else word if either else NEGATIVE
 
 
 def if_true(expr: Expr, splits: frozenset[str]) -> Value:
@@ -30,3 +45,16 @@ def combined(expr: Binary, a: Value, b: Value) -> Value:
         inner = strip(expr.parts[1])
         return UNKNOWN if isinstance(inner, Unary) and inner.op == "~" else a.both(b)
     return a.union(b) if expr.op == "|" or not (a.on & b.on) else UNKNOWN
+
+
+def updated(op: str, held: Value, value: Value, without: Value | None) -> Value:
+    """What `held op value` leaves; for `&= ~mask`, `without` is the mask."""
+    if not isinstance(held, Flags):
+        return UNKNOWN
+    if op == "|=" and isinstance(value, Flags):
+        return held.union(value)
+    if op == "&=" and isinstance(without, Flags):
+        return held.without(without.on)
+    if op == "&=" and isinstance(value, Flags) and value.exact:
+        return held.within(value.on)
+    return UNKNOWN
