@@ -221,6 +221,41 @@ def test_what_stays_unsafe_is_not_called_proved(scan_with: Callable[..., Report]
     )
 
 
+HALVES = """
+- dma_map_resource(dev, phys, size, dir, attrs)
++ dma_map_phys(dev, phys, size, dir, attrs | DMA_ATTR_MMIO)
+
+- dma_unmap_resource(dev, addr, size, dir, attrs)
++ {}(dev, addr, size, dir, attrs | DMA_ATTR_MMIO)
+"""
+
+
+@pytest.mark.parametrize(
+    ("unmap", "status", "reason", "example"),
+    [
+        pytest.param(
+            "dma_unmap_page_attrs", "refuted", "the unmap is not rewritten with its map",
+            "dma_map_phys() at driver.c:13 would be ended by dma_unmap_page_attrs() at driver.c:19",
+            id="an unmap of another family",
+        ),
+        pytest.param(
+            "dma_unmap_phys", "proved", "old and new calls are the same function in 7.3", None, id="that of the map"
+        ),
+    ],
+)  # fmt: skip
+def test_a_life_that_falls_in_two_is_refuted(
+    scan_with: Callable[..., Report], tmp_path: Path, unmap: str, status: str, reason: str, example: str | None
+) -> None:
+    file = tmp_path / "fx-halves.toml"
+    before, _, rest = WEAK.partition("rewrite = '''\n")
+    after = rest.partition("'''")[2].replace("dma_map_phys", "dma_map_resource")
+    text = before.replace("dma_map_phys", "dma_map_resource") + "rewrite = '''" + HALVES.format(unmap) + "'''" + after
+    file.write_text(text)
+    report = scan_with(HEAD + _resource(BAR) + RESOURCE, rules.read(file))
+    (found,) = [f for f in report.findings if f.rule == "fx-halves"]
+    assert (found.verdict.status, found.verdict.reason, found.verdict.counterexample) == (status, reason, example)
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
