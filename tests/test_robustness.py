@@ -657,9 +657,9 @@ def test_a_table_of_any_content_gives_one_line(tmp_path: Path, table: bytes) -> 
 # ---- signals
 
 
-def _ended(tmp_path: Path, sent: signal.Signals) -> tuple[int, str]:
+def _ended(tmp_path: Path, sent: signal.Signals, modules: str = "ab") -> tuple[int, str]:
     """A run that is in the midst of judging, ended by a signal: its status, and what it said."""
-    for name in ("a", "b"):
+    for name in modules:
         (tmp_path / name).mkdir()
         (tmp_path / name / "win.c").write_text(SOURCE)
         (tmp_path / name / "Makefile").write_text("obj-m += win.o\n")
@@ -679,7 +679,7 @@ def _ended(tmp_path: Path, sent: signal.Signals) -> tuple[int, str]:
         # a shell starts what it puts into the background with SIGINT ignored, and that is inherited
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
-    while len(begun := list(tmp_path.glob("begun*"))) < 2 and process.poll() is None:
+    while len(begun := list(tmp_path.glob("begun*"))) < len(modules) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(sent)
     said = process.communicate(timeout=50)[1]
@@ -690,13 +690,15 @@ def _ended(tmp_path: Path, sent: signal.Signals) -> tuple[int, str]:
     raise AssertionError("a child is left")
 
 
+@pytest.mark.parametrize("modules", [pytest.param("ab", id="two modules"), pytest.param("a", id="one module")])
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_run_and_its_children(tmp_path: Path, sent: signal.Signals) -> None:
-    assert _ended(tmp_path, sent) == (128 + sent, "dmamigrate: interrupted\n")
+def test_a_signal_ends_a_run_and_its_children(tmp_path: Path, sent: signal.Signals, modules: str) -> None:
+    assert _ended(tmp_path, sent, modules) == (128 + sent, "dmamigrate: interrupted\n")
 
 
-def test_children_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
-    assert _ended(tmp_path, signal.SIGKILL) == (-signal.SIGKILL, "")
+@pytest.mark.parametrize("modules", ["ab", "a"])
+def test_children_end_with_a_run_that_is_killed(tmp_path: Path, modules: str) -> None:
+    assert _ended(tmp_path, signal.SIGKILL, modules) == (-signal.SIGKILL, "")
 
 
 def test_what_the_grammar_takes_for_ever_costs_its_own_module(
