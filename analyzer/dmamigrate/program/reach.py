@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from dmamigrate.syntax.expr import (
     Assign,
-    Binary,
     Call,
     Cast,
-    Conditional,
     Expr,
     Index,
     Initializer,
@@ -62,18 +60,6 @@ class Effects:
 
 
 _NO_EFFECTS = Effects(lambda call, position: False, lambda place: False)
-
-
-def evaluated(expr: Expr, sure: bool = True) -> Iterator[tuple[Expr, bool]]:
-    """`expr` and everything inside it, outermost first, each with whether it is evaluated whenever `expr` is."""
-    yield expr, sure
-    # what stands inside a statement expression may be skipped by its own control flow
-    inner = sure and not isinstance(expr, Statements)
-    for number, part in enumerate(expr.parts):
-        skipped = number > 0 and (
-            isinstance(expr, Conditional) or (isinstance(expr, Binary) and expr.op in ("&&", "||"))
-        )
-        yield from evaluated(part, inner and not skipped)
 
 
 def _project(value: Expr, use: Expr, target: Expr) -> Expr | None:
@@ -137,33 +123,27 @@ def _behind(path: str, pointer: str) -> bool:
 
 def _stores(fn: Function, index: int, path: str, use: Expr, effects: Effects) -> Iterator[tuple[Definition, bool]]:
     """The stores to `path` in one node, each with whether nothing earlier can be seen past it."""
-    node = fn.nodes[index]
-    if node.expr is None:
-        return
-    # the last store of a node is seen first; a declaration's own is its only one
-    for expr, sure in reversed(list(evaluated(node.expr))):
-        match expr:
-            case Assign(op=op):
-                target = path_of(expr.parts[0])
-                value = expr.parts[1] if op == "=" else expr
-                if target == path:
-                    yield Definition(index, value, expr), sure and op == "=" and "[]" not in path
-                elif target is not None and op == "=" and _extends(path, target):
-                    projected = _project(expr.parts[1], use, expr.parts[0])
-                    yield Definition(index, projected, expr), sure and "[]" not in path[: len(target)]
-                elif effects.aliases(expr.parts[0]):
-                    yield Definition(index, value, expr), False
-            case Call():
-                for position, argument in enumerate(expr.args):
-                    handed = path_of(argument)
-                    if handed is None:
-                        continue
-                    if handed.startswith("&"):
-                        if handed[1:] == path or _extends(path, handed[1:]):
-                            yield Definition(index, None, expr, expr, position), _kills(effects, expr, position, sure)
-                    elif handed == path or _behind(path, handed):
-                        kills = handed != path and _kills(effects, expr, position, sure)
-                        yield Definition(index, None, expr, expr, position), kills
+    for expr, sure, paths in fn.effects[index]:
+        if isinstance(expr, Assign):
+            (target,), value = paths, expr.parts[1] if expr.op == "=" else expr
+            if target == path:
+                yield Definition(index, value, expr), sure and expr.op == "=" and "[]" not in path
+            elif target is not None and expr.op == "=" and _extends(path, target):
+                projected = _project(expr.parts[1], use, expr.parts[0])
+                yield Definition(index, projected, expr), sure and "[]" not in path[: len(target)]
+            elif effects.aliases(expr.parts[0]):
+                yield Definition(index, value, expr), False
+            continue
+        assert isinstance(expr, Call), "nothing else has effects"
+        for position, handed in enumerate(paths):
+            if handed is None:
+                continue
+            if handed.startswith("&"):
+                if handed[1:] == path or _extends(path, handed[1:]):
+                    yield Definition(index, None, expr, expr, position), _kills(effects, expr, position, sure)
+            elif handed == path or _behind(path, handed):
+                kills = handed != path and _kills(effects, expr, position, sure)
+                yield Definition(index, None, expr, expr, position), kills
 
 
 def _kills(effects: Effects, call: Call, position: int, sure: bool) -> bool:

@@ -115,6 +115,18 @@ def walk(expr: Expr) -> Iterator[Expr]:
         waiting += reversed(current.parts)
 
 
+def evaluated(expr: Expr, sure: bool = True) -> Iterator[tuple[Expr, bool]]:
+    """`expr` and everything inside it, outermost first, each with whether it is evaluated whenever `expr` is."""
+    yield expr, sure
+    # what stands inside a statement expression may be skipped by its own control flow
+    inner = sure and not isinstance(expr, Statements)
+    for number, part in enumerate(expr.parts):
+        skipped = number > 0 and (
+            isinstance(expr, Conditional) or (isinstance(expr, Binary) and expr.op in ("&&", "||"))
+        )
+        yield from evaluated(part, inner and not skipped)
+
+
 def strip(expr: Expr) -> Expr:
     """`expr` without the casts around it."""
     while isinstance(expr, Cast) and not isinstance(expr.parts[0], Initializer):

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
-from dmamigrate.syntax.expr import Call, Expr, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, evaluated, path_of, walk
 from dmamigrate.syntax.source import Source
 
 
@@ -61,6 +62,14 @@ class Node:
     variable: int = -1
 
 
+class Effect(NamedTuple):
+    """What may store: whether it is evaluated whenever its node is, and the place that it sets, or those that it is handed."""
+
+    expr: Expr
+    sure: bool
+    paths: tuple[str | None, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Function:
     """A function definition, or a macro seen as one.
@@ -92,6 +101,22 @@ class Function:
             for edge in node.edges:
                 before[edge.to].append(index)
         return tuple(map(tuple, before))
+
+    @cached_property
+    def effects(self) -> tuple[tuple[Effect, ...], ...]:
+        """For each node the assignments and calls in it, the last first: it is seen first by what comes behind."""
+        return tuple(
+            tuple(
+                Effect(
+                    one, sure, (path_of(one.parts[0]),) if isinstance(one, Assign) else tuple(map(path_of, one.args))
+                )
+                for one, sure in reversed(list(evaluated(node.expr)))
+                if isinstance(one, Assign | Call)
+            )
+            if node.expr is not None
+            else ()
+            for node in self.nodes
+        )
 
     @cached_property
     def calls(self) -> tuple[tuple[int, Call], ...]:
