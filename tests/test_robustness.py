@@ -25,6 +25,7 @@ from dmamigrate.findings import Edit, Report
 from dmamigrate.judge import Result, Work
 from dmamigrate.patch import files
 from dmamigrate.paths.places import live_after
+from dmamigrate.program.queries import Budget
 from dmamigrate.program.tree import Tree
 from dmamigrate.report.visible import visible
 from dmamigrate.rewrite import check
@@ -513,6 +514,30 @@ def test_a_call_that_is_not_whole_is_not_rewritten(tmp_path: Path, scanned: Call
     report = scanned(tmp_path)
     assert [found.rule for found in report.findings if found.rewrite.status == "proposed"] == []
     assert not any("please report it" in one.reason for one in report.skipped)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_where_no_call_can_be_read_is_listed_with_its_line(
+    tmp_path: Path, scanned: Callable[..., Report], jobs: int
+) -> None:
+    (tmp_path / "win.c").write_text(SOURCE.replace(f"w->dma = {MAP}", f"goto {MAP}"))
+    (tmp_path / "other.c").write_text(SOURCE.replace("win_", "other_"))
+    report = scanned(tmp_path, jobs=jobs)
+    assert [(one.path, one.reason) for one in report.skipped] == [
+        ("win.c:12", "dma_map_resource() stands where no call could be parsed")
+    ]
+
+
+def test_what_is_too_much_to_look_at_is_said_once_with_its_place(
+    tmp_path: Path, scanned: Callable[..., Report]
+) -> None:
+    ifs = "".join(f"\tif (w->pdev->n{i})\n\t\tw->dev = win_{i}(w);\n" for i in range(40))
+    (tmp_path / "win.c").write_text(SOURCE.replace("\treturn dma", f"{ifs}\treturn dma"))
+    report = scanned(tmp_path, budget=Budget(steps=30))
+    assert [(one.path, one.reason) for one in report.skipped] == [
+        ("win.c:12", "the paths behind dma_map_resource() are too many to look for leaks on all; raise --effort")
+    ]
+    assert {one.rewrite.status for one in report.findings} == {"proposed"}
 
 
 def test_the_twin_that_is_whole_is_rewritten(tmp_path: Path, scanned: Callable[..., Report]) -> None:
