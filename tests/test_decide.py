@@ -308,3 +308,11 @@ def test_an_unmap_of_the_physical_address_is_mended(scan_text: Callable[[str], R
     assert [edit.text for edit in mended.rewrite.edits] == ["f->a"]
     assert mended.verdict.status == "proved"
     assert moved.rewrite.status == "withheld"
+
+
+def test_what_cannot_be_written_is_not_judged(scan_text: Callable[[str], Report]) -> None:
+    inside = RESOURCE.replace("DMA_TO_DEVICE,", "\n#ifdef FX_OLD\n\t\tDMA_TO_DEVICE,\n#endif\n")
+    found = _found(scan_text(HEAD + _resource(BAR) + inside))
+    assert (found.rewrite.status, found.verdict.status) == ("withheld", "unknown")
+    assert found.rewrite.reason == "driver.c:19: an #if stands inside this call"
+    assert found.verdict.reason == "no rewrite is proposed"
