@@ -247,3 +247,10 @@ def test_a_variable_that_another_map_is_given_is_left_as_it_is(scan_text: Callab
     code = (BODY % ("\trq->attrs = 0;", APART, "rq->attrs")).replace("\treturn 0;\n}", meta)
     finding = _one(scan_text(HEAD + code + UNMAP % "rq->attrs"))
     assert not any(line == "rq->attrs |= DMA_ATTR_MMIO;" for line in _added(finding))
+
+
+def test_an_unmap_with_an_argument_too_few_is_no_reason_to_stop(scan_text: Callable[[str], Report]) -> None:
+    code = HEAD + BODY % ("", ALONE, "0")
+    whole, cut = (scan_text(code + UNMAP.replace(", %s", attrs)) for attrs in (", 0", ""))
+    assert not cut.skipped
+    assert (_one(whole).rewrite.status, _one(cut).rewrite.status) == ("proposed", "withheld")

@@ -55,7 +55,7 @@ def forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[tuple[
         if not others:
             yield _together([_where_set(one) for one in calls])
         ends = [end for life in module.pairs.lives if life.map.key in keys for end in life.ends]
-        given = [_Given(end, end.api.position("attrs")) for end in ends if "attrs" in end.api.roles]
+        given = [_Given(end, at) for end in ends if 0 <= (at := end.api.position("attrs")) < len(end.call.args)]
         if ends and len(given) == len(ends) and all(end.fn.source is fn.source for end in ends):
             yield _together([_always(one) for one in (*calls, *given)])
     variables = {_given(one).variable for one in faults}
