@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dmamigrate.rewrite.propose import diff
+from tests.diffs import diff
 from tests.test_cli import run
 from tests.test_review import BEFORE, RIGHT, STOP
 

@@ -16,8 +16,8 @@ from dmamigrate import scan as scans
 from dmamigrate.changes import change as change_of
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Report
-from dmamigrate.rewrite.propose import diff
 from dmamigrate.values.knowledge import Knowledge
+from tests.diffs import diff
 
 BEFORE = """\
 #include <linux/dma-mapping.h>

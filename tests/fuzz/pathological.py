@@ -40,6 +40,24 @@ def _maps_in_one(count: int) -> str:
     return _HEAD + _function(_mapping() * count) + _UNMAP
 
 
+def _unwinding(count: int) -> str:
+    """Maps into members of their own, each with its check and the label that unmaps all before it."""
+    members = "".join(f"\tdma_addr_t h{n};\n" for n in range(count))
+    maps = "".join(
+        f"\tw->h{n} = {_MAP.format(_BAR)};\n\tif (dma_mapping_error(w->d, w->h{n}))\n\t\tgoto err{n};\n"
+        for n in range(count)
+    )
+    unmap = "\tdma_unmap_resource(w->d, w->h{n}, 4096, DMA_TO_DEVICE, 0);\n"
+    undo = "".join(f"{unmap.replace('{n}', str(n))}err{n}:\n" for n in reversed(range(count)))
+    stop = "".join(unmap.replace("{n}", str(n)) for n in range(count))
+    head = _HEAD.replace("dma_addr_t h;", f"\n{members}")
+    return (
+        head
+        + f"int start(struct w *w)\n{{\n{maps}\treturn 0;\n\n{undo}\treturn -1;\n}}\n"
+        + f"void stop(struct w *w)\n{{\n{stop}}}\n"
+    )
+
+
 def _on_one_line(count: int) -> str:
     return _HEAD + "".join(_function(_mapping(), f"start{n}") for n in range(count)).replace("\n", " ") + "\n" + _UNMAP
 
@@ -136,6 +154,7 @@ def _large(count: int) -> str:
 CASES: tuple[tuple[str, Callable[[int], str], tuple[int, ...]], ...] = (
     ("functions that map into one field", _many_maps, (100, 400, 2000)),
     ("maps in one function, one unmap", _maps_in_one, (100, 400, 1000)),
+    ("maps in one function, each unwound", _unwinding, (25, 100, 400)),
     ("mapping functions on one line", _on_one_line, (1000,)),
     ("chain of locals", _chain, (1500, 3000, 6000)),
     ("terms of a sum", _sum, (2000, 8000, 10_000, 19_000)),

@@ -25,9 +25,9 @@ from dmamigrate.patch import produce, series
 from dmamigrate.report import json, text
 from dmamigrate.report.places import View
 from dmamigrate.report.visible import shown, visible
-from dmamigrate.rewrite.propose import diff
 from dmamigrate.values import knowledge
 from tests.conftest import ROOT
+from tests.diffs import diff
 from tests.fuzz.mutate import mutated
 
 _ATTRIBUTE = ["DMA_ATTR_MMIO"]

@@ -23,9 +23,9 @@ from dmamigrate import scan as scans
 from dmamigrate.patch import build, produce, series
 from dmamigrate.patch.change import FileChange
 from dmamigrate.program.tree import Tree
-from dmamigrate.rewrite.propose import diff
 from dmamigrate.values.engine import Engine
 from tests.conftest import ROOT
+from tests.diffs import diff
 from tests.test_patch import DRIVER
 
 pytestmark = pytest.mark.kernel

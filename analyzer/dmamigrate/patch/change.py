@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Edit, Finding
+from dmamigrate.rewrite.diff import diff
 from dmamigrate.rewrite.layout import apply
-from dmamigrate.rewrite.propose import diff
+from dmamigrate.syntax.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def change(findings: Iterable[Finding], files: frozenset[str], read: Callable[[s
         edits: set[Edit] = set()
         for finding in mine:
             own = tuple(edit for edit in finding.rewrite.edits if edit.path == path)
-            if own and diff(path, before, apply(before, own)) not in finding.rewrite.diff:
+            if own and diff(Source(path, before), own) not in finding.rewrite.diff:
                 raise UsageError(f"{path}: changed while it was read; run it again")
             edits |= set(own)
         ordered = sorted(edits, key=lambda edit: (edit.start, edit.end))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from dmamigrate.paths.places import Frame, behind, below, enter, live_after
@@ -79,19 +79,19 @@ class Explorer:
         called = (one for name in sorted(names) for one in self._tree.functions(name, unit, words))
         return any(one not in seen and self._holds(one, words, levels - 1, seen) for one in called)
 
-    def explore(self, fn: Function) -> None:
-        """Walk all paths through `fn`."""
+    def explore(self, fn: Function, node: int = 0, states: Iterable[State] = (State({}),)) -> None:
+        """Walk all paths through `fn`, or those that go on from a node where this is known."""
         frame = Frame(fn)
-        for state, value in self._through(frame, State({})):
+        for state, value in self._through(frame, [(node, state) for state in states]):
             self._client.left(frame, state, value)
 
     # control flow
 
-    def _through(self, frame: Frame, start: State) -> Outcomes:
+    def _through(self, frame: Frame, starts: list[tuple[int, State]]) -> Outcomes:
         """The ways out of a function, each with what it returns."""
         fn = frame.fn
         live = live_after(fn)
-        queue: list[tuple[int, State]] = [(0, start)]
+        queue = list(starts)
         seen: set[tuple[int, frozenset[tuple[str, Value]]]] = set()
         exits: dict[tuple[frozenset[tuple[str, Value]], Value], State] = {}
         at = 0
@@ -102,6 +102,8 @@ class Explorer:
             if key in seen:
                 continue
             seen.add(key)
+            if not self._client.reached(frame, index, state):
+                continue
             self._steps += 1
             if self._steps > self._limit:
                 break
@@ -466,7 +468,7 @@ class Explorer:
                 if 0 <= variable.position < len(values) and number not in inner.bound:
                     start = start.put(f"{inner.prefix}#{number}", values[variable.position])
             exits: dict[tuple[frozenset[tuple[str, Value]], Value], State] = {}
-            for after, value in self._through(inner, start):
+            for after, value in self._through(inner, [(0, start)]):
                 kept = outside(after, inner.prefix)
                 inside = isinstance(value, Same) and value.place.startswith(inner.prefix)
                 answer = worth(after, value) if inside else value

@@ -12,6 +12,8 @@ from dmamigrate.paths.values import UNKNOWN, ZERO, Choice, Env, Flags, Same, Val
 from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, strip, walk
 from dmamigrate.syntax.functions import Function
 
+_INSIDE = re.compile(r"->|\.|\[\]")
+
 
 @dataclass(frozen=True, slots=True)
 class Trail:
@@ -42,9 +44,11 @@ class State:
             if not isinstance(value, Same):
                 break
             place = value.place
-        if value is None and any(place[: m.end()] in self.env for m in re.finditer(r"->|\.|\[\]", place)):
-            return ZERO  # inside of what was made all zero
-        return value
+        return ZERO if value is None and self._zeroed(place) else value
+
+    def _zeroed(self, place: str) -> bool:
+        """Whether `place` is inside of what was made all zero."""
+        return any(place[: m.end()] in self.env for m in _INSIDE.finditer(place))
 
     def home(self, place: str) -> str:
         """The place that `place` is a copy of, or itself."""
@@ -57,16 +61,14 @@ class State:
 
     def put(self, place: str, value: Value) -> State:
         """`place` becomes `value`, and nothing is known of its parts any more."""
-        if isinstance(value, Same) and self.home(value.place) == place:
-            return self
-        held = self.env.get(place)
-        env = {
-            key: (held if isinstance(one, Same) and one.place == place and held is not None else one)
-            for key, one in self.env.items()
-            if not (below(key, place) or behind(key, place))
-        }
-        env[place] = value
-        return State(env, self.trail)
+        if isinstance(value, Same):
+            if self.home(value.place) == place:
+                return self
+            if below(value.place, place) or behind(value.place, place):
+                value = worth(self, value)  # a part of what it replaces: p = p->next
+        after = self.forget(lambda key, _: below(key, place) or behind(key, place))
+        known = value != UNKNOWN or after._zeroed(place)
+        return State({**after.env, place: value}, self.trail) if known else after
 
     def refine(self, place: str, value: Value) -> State:
         """What a test told of `place`."""
@@ -76,10 +78,17 @@ class State:
         return State({**self.env, home: value}, self.trail)
 
     def forget(self, gone: Callable[[str, Value], bool]) -> State:
-        """Nothing is known any more of the places that `gone` chooses."""
-        if not any(gone(key, value) for key, value in self.env.items()):
-            return self
-        return State({key: value for key, value in self.env.items() if not gone(key, value)}, self.trail)
+        """Nothing is known any more of the places that `gone` chooses; a copy of such a place keeps what was known of it."""
+        env: Env = {}
+        for key, value in self.env.items():
+            if gone(key, value):
+                continue
+            held = worth(self, value)
+            if not (isinstance(value, Same) and gone(value.place, held)):
+                env[key] = value
+            elif held != UNKNOWN or self._zeroed(key):
+                env[key] = held
+        return State(env, self.trail) if env != self.env else self
 
 
 def worth(state: State, value: Value) -> Value:
@@ -155,17 +164,14 @@ def tested(frame: Frame, expr: Expr, value: Value) -> str | None:
 def handed_out(frame: Frame, call: Call, state: State) -> State:
     """After a callee that is not followed: it may have set what it was handed the address of."""
     places = [place for argument in call.args if (place := frame.place(argument)) is not None]
-
-    def gone(key: str, value: Value) -> bool:
-        for place in places:
-            if place.startswith("&"):
-                if below(key, place[1:]):
-                    return True
-            elif isinstance(value, Flags) and behind(key, place):
-                return True
-        return False
-
-    return state.forget(gone)
+    pointers = [place for place in places if not place.startswith("&")]
+    after = state.forget(
+        lambda key, value: isinstance(value, Flags) and any(behind(key, pointer) for pointer in pointers)
+    )
+    for place in places:
+        if place.startswith("&"):
+            after = after.put(place[1:], UNKNOWN)
+    return after
 
 
 class Client:
@@ -177,6 +183,11 @@ class Client:
     splits: frozenset[str] = frozenset()
     # a place that matters to the end, though no code names it any more
     watched: str = ""
+
+    def reached(self, frame: Frame, node: int, state: State) -> bool:
+        """A path comes to a node with what `state` says; False if nothing matters that comes after it."""
+        del frame, node, state
+        return True
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
         """A call happens, with the values of its arguments."""

@@ -131,7 +131,7 @@ def decide(case: Case, finding: Finding) -> Finding:
     for refusal in REFUSALS:
         if (why := refusal(case)) is not None:
             return replace(finding, rewrite=Rewrite("withheld", why))
-    rewrite = once(case, "rewrite", lambda: propose(case.group, case.rule.templates))
+    rewrite = once(case, "rewrite", lambda: propose(case))
     if rewrite.status != "proposed":
         return replace(finding, rewrite=rewrite, verdict=Verdict("unknown", reason="no rewrite is proposed"))
     return replace(finding, rewrite=rewrite, verdict=verdict(case))

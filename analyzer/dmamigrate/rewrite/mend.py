@@ -13,8 +13,7 @@ from dmamigrate.model.states import READ_ATTRS, relevant
 from dmamigrate.model.versions import release, standing
 from dmamigrate.program.reach import reaching
 from dmamigrate.rewrite import check, licence
-from dmamigrate.rewrite.layout import apply
-from dmamigrate.rewrite.propose import diff
+from dmamigrate.rewrite.diff import diff
 from dmamigrate.syntax.expr import Expr, Member, Name, strip
 
 
@@ -32,7 +31,7 @@ def mend(module: Module, found: Defect, target: str) -> tuple[Rewrite, Verdict] 
     source = site.fn.source
     text = source.data[kept.start : kept.end].decode("utf-8", "surrogateescape")
     edit = Edit(source.path, handle.start, handle.end, text)
-    rewrite = Rewrite("proposed", None, (edit,), diff(source.path, source.data, apply(source.data, (edit,))))
+    rewrite = Rewrite("proposed", None, (edit,), diff(source, (edit,)))
     return rewrite, _verdict(module, life, site, target)
 
 

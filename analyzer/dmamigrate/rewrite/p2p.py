@@ -19,9 +19,9 @@ from dmamigrate.model.refine import DIFFERS, LifeCalls, compare, memory_of
 from dmamigrate.model.states import READ_ATTRS, relevant
 from dmamigrate.model.versions import release, standing
 from dmamigrate.rewrite import check, licence
+from dmamigrate.rewrite.diff import diff
 from dmamigrate.rewrite.layout import apply
 from dmamigrate.rewrite.p2p_forms import forms, kept_forms, takes_none
-from dmamigrate.rewrite.propose import diff
 from dmamigrate.syntax.functions import Function
 
 RULE = "p2p-missing-mmio"
@@ -67,7 +67,7 @@ def mend(
             verdict = _of_memory(verdict, target) if paged else verdict
             named = _MMIO.encode() in fn.source.blanked[fn.start : fn.end]
             if verdict.status == "proved" or (verdict.status == "unknown" and not named):
-                return Rewrite("proposed", None, edits, diff(fn.source.path, fn.source.data, data)), verdict
+                return Rewrite("proposed", None, edits, diff(fn.source, edits)), verdict
             wrong = f"the model refutes it: {verdict.reason}"
             if verdict.status == "unknown":
                 wrong = f"the function sets {_MMIO} already, and not on the path that is shown: mend that place"

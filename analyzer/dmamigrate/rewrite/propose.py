@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from dmamigrate.findings import Edit, Rewrite
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
 from dmamigrate.rewrite import check
-from dmamigrate.rewrite.layout import NewCall, apply, moves, rewrite
+from dmamigrate.rewrite.case import Case, groups, which
+from dmamigrate.rewrite.diff import diff
+from dmamigrate.rewrite.layout import NewCall, moves, rewrite
 from dmamigrate.rules import Template
 from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name
+from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.source import Source
 
 _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
 _COMPARISON = re.compile(rb"LINUX_VERSION_CODE\s*(<=?|>=?)\s*KERNEL_VERSION\s*\(\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\)")
 _HAS = re.compile(rb"!?\s*defined\s*\(?\s*(?:DMA_ATTR_MMIO|HAVE_DMA_MAP_PHYS)\s*\)?")
 _FIRST = (6, 18)
-_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
 def _flags(expr: Expr) -> list[Expr]:
@@ -120,39 +122,24 @@ def _says_older(condition: bytes, holds: bool) -> bool:
     return b"DMA_ATTR_MMIO" in condition
 
 
-def _lines(data: bytes) -> list[str]:
-    """Lines with their ends; a form feed ends none, as git sees it."""
-    lines = data.decode("utf-8", "surrogateescape").split("\n")
-    return [line + "\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+@dataclass(frozen=True)
+class Written:
+    """The edits of a group of lives, with the calls that they change, by file, and the functions that those stand in."""
+
+    edits: tuple[Edit, ...]
+    calls: dict[str, dict[tuple[int, int], NewCall]]
+    fns: dict[str, set[Function]]
+    sources: dict[str, Source]
 
 
-def diff(path: str, before: bytes, after: bytes) -> str:
-    """A unified diff of one file."""
-    old, new = _lines(before), _lines(after)
-    lines = difflib.unified_diff(old, new, _quoted(f"a/{path}"), _quoted(f"b/{path}"))
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-
-def _quoted(name: str) -> str:
-    """A file name as git has it in a diff: in quotes, with the escapes of C, if it holds anything unusual."""
-    if re.fullmatch(r"[^\x00-\x1f\x7f-\U0010ffff\"\\]*", name):
-        return name
-    pieces = []
-    for byte in name.encode("utf-8", "surrogateescape"):
-        character = chr(byte)
-        plain = 0x20 <= byte < 0x7F and character not in '"\\'
-        pieces.append(character if plain else _ESCAPES.get(character, f"\\{byte:03o}"))
-    return f'"{"".join(pieces)}"'
-
-
-def propose(group: Iterable[Life], templates: tuple[Template, ...]) -> Rewrite:
-    """The rewrite of all lives of a group, which share their edits."""
-    written = {site.written: site for life in group for site in life.sites}
-    sites = [written[key] for key in sorted(written)]
+def written(group: Iterable[Life], templates: tuple[Template, ...]) -> Written | Rewrite:
+    """What the templates make of all calls of a group, which share their edits, or why they make nothing of one of them."""
+    sites = {site.written: site for life in group for site in life.sites}
     by_name = {template.before: template for template in templates}
     edits: list[Edit] = []
     calls: dict[str, dict[tuple[int, int], NewCall]] = {}
-    for site in sites:
+    fns: dict[str, set[Function]] = {}
+    for site in (sites[key] for key in sorted(sites)):
         template = by_name.get(site.call.name)
         where = f"{site.fn.source.path}:{site.fn.source.line(site.call.start)}"
         if template is None:
@@ -169,13 +156,50 @@ def propose(group: Iterable[Life], templates: tuple[Template, ...]) -> Rewrite:
         if moves(site.call, new) and (b"/*" in source_text(site) or b"//" in source_text(site)):
             return Rewrite("withheld", f"{where}: a comment stands between arguments that move")
         calls.setdefault(site.fn.source.path, {})[site.call.start, site.call.end] = new
+        fns.setdefault(site.fn.source.path, set()).add(site.fn)
         edits += rewrite(site.fn.source, site.call, new)
-    text = ""
-    sources = {site.fn.source.path: site.fn.source for site in sites}
-    for path in sorted(sources):
-        mine = tuple(edit for edit in edits if edit.path == path)
-        fns = {site.fn for site in sites if site.fn.source.path == path}
-        if reason := check.unlike(sources[path], mine, calls[path], fns):
+    ordered = tuple(sorted(edits, key=lambda edit: (edit.path, edit.start)))
+    return Written(ordered, calls, fns, {site.fn.source.path: site.fn.source for site in sites.values()})
+
+
+def propose(case: Case) -> Rewrite:
+    """The rewrite of all lives of a group."""
+    made = _written(case, case.group)
+    if isinstance(made, Rewrite):
+        return made
+    for path in sorted(made.sources):
+        # each edit is one whole call for another: if all of the file together change nothing else, none does alone
+        if _unlike(case, path, _all_in(case, path)) and (reason := _unlike(case, path, (made,))):
             return Rewrite("withheld", f"{path}: {reason} when its calls are rewritten")
-        text += diff(path, sources[path].data, apply(sources[path].data, mine))
-    return Rewrite("proposed", None, tuple(sorted(edits, key=lambda edit: (edit.path, edit.start))), text)
+    mine = {path: [edit for edit in made.edits if edit.path == path] for path in sorted(made.sources)}
+    return Rewrite("proposed", None, made.edits, "".join(diff(made.sources[path], mine[path]) for path in mine))
+
+
+def _written(case: Case, group: tuple[Life, ...]) -> Written | Rewrite:
+    key = ("written", case.rule.id, case.target, which(group[0]))
+    return case.module.engine.values.queries.fact(key, lambda: written(group, case.rule.templates))
+
+
+def _all_in(case: Case, path: str) -> tuple[Written, ...]:
+    """All that the rule's templates would change in one file."""
+    module = case.module
+
+    def every() -> tuple[Written, ...]:
+        together = dict.fromkeys(groups(module.pairs.lives).values())
+        made = (_written(case, group) for group in together)
+        return tuple(one for one in made if isinstance(one, Written))
+
+    key = ("every", case.rule.id, case.target, module.files, module.pages)
+    return tuple(one for one in module.engine.values.queries.fact(key, every) if path in one.sources)
+
+
+def _unlike(case: Case, path: str, made: tuple[Written, ...]) -> str | None:
+    """What these edits would change beside their calls in one file, None if nothing."""
+
+    def unlike() -> str | None:
+        edits = tuple(edit for one in made for edit in one.edits if edit.path == path)
+        calls = {span: new for one in made for span, new in one.calls[path].items()}
+        return check.unlike(made[0].sources[path], edits, calls, {fn for one in made for fn in one.fns[path]})
+
+    key = ("unlike", case.rule.id, case.target, path, made[0].edits, len(made))
+    return case.module.engine.values.queries.fact(key, unlike)

@@ -9,8 +9,9 @@ from dmamigrate.api import Renamed
 from dmamigrate.findings import Edit, Rewrite, Span, Verdict
 from dmamigrate.model.versions import release
 from dmamigrate.rewrite import check
-from dmamigrate.rewrite.layout import NewCall, apply, moves, rewrite
-from dmamigrate.rewrite.propose import diff, new_call
+from dmamigrate.rewrite.diff import diff
+from dmamigrate.rewrite.layout import NewCall, moves, rewrite
+from dmamigrate.rewrite.propose import new_call
 from dmamigrate.rules import Template, templates
 from dmamigrate.syntax.expr import Call
 from dmamigrate.syntax.functions import Function
@@ -64,5 +65,4 @@ def _as_call(unit: Unit, fn: Function, call: Call, new: NewCall) -> Rewrite:
 
 
 def _as_edits(unit: Unit, edits: tuple[Edit, ...]) -> Rewrite:
-    path, data = unit.source.path, unit.source.data
-    return Rewrite("proposed", None, edits, diff(path, data, apply(data, edits)))
+    return Rewrite("proposed", None, edits, diff(unit.source, edits))

@@ -57,13 +57,33 @@ class _Walk:
     through: tuple[str, ...] = ()
 
 
-class _Along(MapTypes):
+class _Mappings(MapTypes):
+    """Tells the paths apart on which a mapping failed."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._checks = frozenset(engine.api.named("check"))
+        self.splits = MapTypes.splits | _ACTIONS | self._checks
+
+
+class _Before(_Mappings):
+    """Keeps what is known where a function maps, before it does."""
+
+    def __init__(self, engine: Engine, nodes: Iterable[int]) -> None:
+        super().__init__(engine)
+        self.known: dict[int, list[State]] = {node: [] for node in nodes}
+
+    def reached(self, frame: Frame, node: int, state: State) -> bool:
+        if frame.parent is None and node in self.known:
+            self.known[node].append(State(state.env))
+        return True
+
+
+class _Along(_Mappings):
     """Follows the mapping that one call makes and one place keeps."""
 
     def __init__(self, engine: Engine, walk: _Walk) -> None:
         super().__init__(engine)
-        self._checks = frozenset(engine.api.named("check"))
-        self.splits = MapTypes.splits | _ACTIONS | self._checks
         life, place, cleaning, probe, through = walk.life, walk.place, walk.cleaning, walk.probe, walk.through
         self._calls = engine.api.calls
         self.cleaning, self._probe = cleaning, probe
@@ -78,6 +98,12 @@ class _Along(MapTypes):
         self._lent = place.startswith("*")
         self._mistaken = frozenset(site.key for site in life.mistaken)
         self.watched = place
+        self._from_map = not through
+
+    def reached(self, frame: Frame, node: int, state: State) -> bool:
+        """Nothing matters of a path that has lost the mapping; what leads to the map was walked before, for all maps at once."""
+        maps = frame.parent is None and node == self._site.node
+        return not self._from_map or maps or state.get(_KEY) is not None
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
         del values
@@ -196,13 +222,36 @@ def is_error(frame: Frame, value: Value) -> bool:
 
 def find(module: Module) -> Iterator[Defect | Skipped]:
     """The exits that skip an unmap, the probes that leave a mapping behind, and what is unmapped twice."""
+    ways = _Ways(module)
     for life in module.pairs.lives:
-        yield from _along(module, life)
+        yield from _along(module, life, ways)
     for life in module.pairs.lives:
         yield from _probes(module, life)
 
 
-def _along(module: Module, life: Life) -> Iterator[Defect | Skipped]:
+class _Ways:
+    """What leads to the maps of a function, walked once for all of them."""
+
+    def __init__(self, module: Module) -> None:
+        self._engine = module.engine
+        self._maps: dict[Function, list[int]] = {}
+        for life in module.pairs.lives:
+            self._maps.setdefault(life.map.fn, []).append(life.map.node)
+        self._known: dict[Function, dict[int, list[State]] | None] = {}
+
+    def to(self, site: Site) -> list[State] | None:
+        """What may be known where `site` maps; None if the ways there are too many."""
+        fn = site.fn
+        if fn not in self._known:
+            before = _Before(self._engine, self._maps[fn])
+            explorer = Explorer(self._engine, before)
+            explorer.explore(fn)
+            self._known[fn] = before.known if explorer.complete else None
+        known = self._known[fn]
+        return None if known is None else known[site.node]
+
+
+def _along(module: Module, life: Life, ways: _Ways) -> Iterator[Defect | Skipped]:
     """The exits after a successful map that skip its unmap, and the unmaps of what is unmapped already."""
     fn = life.map.fn
     target = _kept_in(life.map)
@@ -213,8 +262,10 @@ def _along(module: Module, life: Life) -> Iterator[Defect | Skipped]:
         return  # which arms of two #if go together is not known
     client = _Along(module.engine, _Walk(life, place, _cleaning(module, life), is_probe(fn)))
     explorer = Explorer(module.engine, client)
-    explorer.explore(fn)
-    if not explorer.complete:
+    known = ways.to(life.map)
+    if known is not None:
+        explorer.explore(fn, life.map.node, known)
+    if known is None or not explorer.complete:
         reason = f"the paths behind {life.map.call.name}() are too many to look for leaks on all; raise --effort"
         yield Skipped(life.map.where, reason)
         return
@@ -227,15 +278,19 @@ def _along(module: Module, life: Life) -> Iterator[Defect | Skipped]:
         facts = {"what": f"the address that was unmapped before; mapped at {life.map.where}"}
         steps = steps_of(trail, Trail(site.fn, site.call, "unmapped again", None))
         yield Defect("unmap-wrong-handle", site, facts, life, trail=steps)
-    ended = {end.key for end in life.ends}
-    looping = any(
-        (call.name in client.cleaning or (fn.source.path, call.start) in ended) and _in_loop(fn, node)
-        for node, call in fn.calls
-    )
-    leak = _leak(module, client, target, life) if not looping else None
-    if leak is not None:
+    leak = _leak(module, client, target, life)
+    if leak is not None and not _unmaps_in_loop(life, client.cleaning):
         facts = {"what": "an exit after this map skips its unmap"}
         yield Defect("mapping-leaked", life.map, facts, life, trail=steps_of(leak.trail, None))
+
+
+def _unmaps_in_loop(life: Life, cleaning: frozenset[str]) -> bool:
+    """Whether the function that maps unmaps in a loop: that the loop runs at all, no path tells."""
+    fn, ended = life.map.fn, {end.key for end in life.ends}
+    return any(
+        (call.name in cleaning or (fn.source.path, call.start) in ended) and _in_loop(fn, node)
+        for node, call in fn.calls
+    )
 
 
 def _probes(module: Module, life: Life) -> Iterator[Defect]:

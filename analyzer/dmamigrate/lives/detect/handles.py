@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from dmamigrate.findings import Kind, Origin
 from dmamigrate.lives.detect.guards import asked, deciding
@@ -75,35 +76,41 @@ def _called_at(engine: Engine, path: str, at: int) -> str:
 
 def _kept_raw(module: Module) -> Iterator[Defect]:
     """The unmaps of what is a handle on one arm and the plain address on the other, whichever of them ran."""
+    raws: dict[tuple[Function, str], tuple[_Raw, ...]] = {}
     for life in module.pairs.lives:
-        raw = _other_arm(module, life)
+        target, fn = kept_in(life.map), life.map.fn
+        path = path_of(target) if isinstance(target, Member) and not fn.macro else None
+        if path is None:
+            continue
+        if (fn, path) not in raws:
+            raws[fn, path] = tuple(_raw_stores(module.engine, fn, path))
+        raw = next((one for one in raws[fn, path] if _apart(fn, one.node, life.map.node)), None)
         for unmap in life.unmaps if raw is not None else ():
             assert raw is not None, "told by the condition"
-            node, kind, origin = raw
-            if unmap.fn is not life.map.fn and not _tells_apart(module, life, node, unmap):
-                line = life.map.fn.source.line(life.map.fn.nodes[node].expr.start)  # type: ignore[union-attr]  # a store
-                what = f"a {kind} address where nothing was mapped, {life.map.fn.source.path}:{line}"
-                yield Defect("unmap-wrong-handle", unmap, {"what": what}, life, origin)
+            if unmap.fn is not fn and not _tells_apart(module, life, raw.node, unmap):
+                what = f"a {raw.kind} address where nothing was mapped, {fn.source.path}:{raw.line}"
+                yield Defect("unmap-wrong-handle", unmap, {"what": what}, life, raw.origin)
 
 
-def _other_arm(module: Module, life: Life) -> tuple[int, Kind, Origin] | None:
-    """Where the function that maps keeps, on another way, an address in the place of the handle."""
-    target, fn = kept_in(life.map), life.map.fn
-    if target is None or not isinstance(target, Member) or fn.macro:
-        return None
+@dataclass(frozen=True)
+class _Raw:
+    """A store of an address that was never mapped: where, and what the address is."""
+
+    node: int
+    line: int
+    kind: Kind
+    origin: Origin
+
+
+def _raw_stores(engine: Engine, fn: Function, path: str) -> Iterator[_Raw]:
+    """The stores of an address itself to a place in which a handle is kept."""
     for index, node in enumerate(fn.nodes):
         store = node.expr
-        if (
-            isinstance(store, Assign)
-            and store.op == "="
-            and path_of(strip(store.parts[0])) == path_of(target)
-            and index != life.map.node
-        ):
-            origin = module.engine.origins.of(Use(fn, index, store.parts[1]))
+        if isinstance(store, Assign) and store.op == "=" and path_of(strip(store.parts[0])) == path:
+            origin = engine.origins.of(Use(fn, index, store.parts[1]))
             kinds = _ADDRESSES & {*origin.kinds}
-            if kinds and Kind.DMA_ADDR not in origin.kinds and _apart(fn, index, life.map.node):
-                return index, min(kinds), origin
-    return None
+            if kinds and Kind.DMA_ADDR not in origin.kinds:
+                yield _Raw(index, fn.source.line(store.start), min(kinds), origin)
 
 
 def _apart(fn: Function, one: int, other: int) -> list[int]:
