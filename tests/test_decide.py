@@ -295,6 +295,27 @@ def test_an_unknown_map_beside_a_bar_is_not_proved_where_the_calls_differ(scan_t
     assert (found.verdict.counterexample or "").startswith(f"{lost}: dma_map_phys() at driver.c:")
 
 
+@pytest.mark.parametrize(
+    ("mapped", "ended", "pairs"),
+    [
+        pytest.param("f->attrs", "f->attrs", 2, id="one member at both ends"),
+        pytest.param("fx_attrs", "fx_attrs", 2, id="one global at both ends"),
+        pytest.param("f->attrs", "fx_attrs", 4, id="two places, each of which may hold either"),
+    ],
+)
+def test_one_value_at_both_ends_is_no_pair_of_values(
+    mapped: str, ended: str, pairs: int, scan_text: Callable[[str], Report]
+) -> None:
+    one = _found(scan_text(HEAD + _resource(BAR) + RESOURCE)).verdict
+    setup = (
+        "static unsigned long fx_attrs;\nstatic void fx_init(struct fx *f)\n{\n"
+        "\tf->attrs = f->buf ? FX_SHARED : 0;\n\tfx_attrs = f->buf ? FX_SHARED : 0;\n}\n"
+    )
+    both = _found(scan_text(HEAD + setup + _resource(BAR, mapped) + _unmap("dma_unmap_resource", ended))).verdict
+    assert both.states == pairs * one.states
+    assert both.status == "proved"
+
+
 def test_a_verdict_counts_every_life_that_the_edit_touches(scan_text: Callable[[str], Report]) -> None:
     one = _found(scan_text(HEAD + _resource(BAR) + RESOURCE)).verdict
     two = _found(scan_text(HEAD + _resource(BAR) + _resource(BAR, name="fx_again") + RESOURCE)).verdict

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from dmamigrate.findings import Origin
 from dmamigrate.lives.sites import Site
+from dmamigrate.syntax.expr import Member, path_of, strip
 from dmamigrate.values.constants import Constants, Word
 from dmamigrate.values.engine import Engine
 
@@ -104,6 +105,23 @@ class Given:
         """The argument in this role in normal form, "" if the call has none."""
         argument = self.site.argument(role)
         return self._engine.terms.of(self.site.use(argument)) if argument is not None else ""
+
+
+def same_place(engine: Engine, one: Site, other: Site, role: str) -> bool:
+    """Whether an argument of two calls is written alike: one place of one function, or a member of one struct.
+
+    What is asked of both then has one answer, if any: there is no need to look for it.
+    """
+    first, second = one.argument(role), other.argument(role)
+    if first is None or second is None:
+        return False
+    first, second = strip(first), strip(second)
+    if one.fn is other.fn and one.frame is other.frame:
+        return path_of(first) is not None and path_of(first) == path_of(second)
+    if not isinstance(first, Member) or not isinstance(second, Member) or first.field != second.field:
+        return False
+    owner = engine.types.member(first, one.fn, engine.flow.unit(one.fn))
+    return owner is not None and owner == engine.types.member(second, other.fn, engine.flow.unit(other.fn))
 
 
 def _why(found: Constants, odd: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dmamigrate.findings import Kind, Verdict
-from dmamigrate.lives.given import Attributes, Known
+from dmamigrate.lives.given import Attributes, Known, same_place
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
 from dmamigrate.model.calls import MAPS, UNMAPS
@@ -188,7 +188,8 @@ def _pairs(case: Case, life: Life, end: Site) -> list[tuple[LifeCalls, LifeCalls
     held = _read(mapped.attributes, life.map)
     ends = _read(taken.attributes, end)
     term = mapped.term("attrs")
-    if term and term == taken.term("attrs") and not _differ(mapped.attributes, taken.attributes):
+    alike = (term and term == taken.term("attrs")) or same_place(case.module.engine, life.map, end, "attrs")
+    if alike and not _differ(mapped.attributes, taken.attributes):
         pairs = [(one, one) for one in held]  # the same value at both ends
     else:
         pairs = [(one, other) for one in held for other in ends]

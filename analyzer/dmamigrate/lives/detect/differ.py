@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dmamigrate.lives.given import Attributes, Known, of_all
+from dmamigrate.lives.given import Attributes, Known, of_all, same_place
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
-from dmamigrate.syntax.expr import Member, path_of, strip
 from dmamigrate.values.constants import Word
 
 RULES = (
@@ -50,28 +49,10 @@ def find(module: Module) -> Iterator[Defect]:
 def other_device(module: Module, mapped: Site, other: Site) -> str:
     """Whose device the other call is for, if that is known and surely not the one that the map is for; else ""."""
     one, two = mapped.argument("dev"), other.argument("dev")
-    if one is None or two is None or _same_place(module, mapped, other, "dev"):
+    if one is None or two is None or same_place(module.engine, mapped, other, "dev"):
         return ""
     owners, others = module.engine.devices.of(mapped.use(one)), module.engine.devices.of(other.use(two))
     return " or ".join(sorted(others)) if owners and others and not owners & others else ""
-
-
-def _same_place(module: Module, one: Site, other: Site, role: str) -> bool:
-    """Whether an argument of two calls is written alike: one place of one function, or a member of one struct.
-
-    What is asked of both then has one answer, if any: there is no need to look for it.
-    """
-    first, second = one.argument(role), other.argument(role)
-    if first is None or second is None:
-        return False
-    first, second = strip(first), strip(second)
-    if one.fn is other.fn and one.frame is other.frame:
-        return path_of(first) is not None and path_of(first) == path_of(second)
-    if not isinstance(first, Member) or not isinstance(second, Member) or first.field != second.field:
-        return False
-    engine = module.engine
-    owner = engine.types.member(first, one.fn, engine.flow.unit(one.fn))
-    return owner is not None and owner == engine.types.member(second, other.fn, engine.flow.unit(other.fn))
 
 
 def _devices(module: Module) -> Iterator[Defect]:
@@ -108,7 +89,7 @@ def _synced(module: Module) -> Iterator[Defect]:
 
 def _sizes_differ(module: Module, mapped: Site, unmapped: Site) -> str:
     """The map's size if the unmap's cannot be the same on any path, else "": what is not a constant may be equal."""
-    if _same_place(module, mapped, unmapped, "size"):
+    if same_place(module.engine, mapped, unmapped, "size"):
         return ""
     one, other = module.given(mapped).sizes, module.given(unmapped).sizes
     if not one or not other or one.values & other.values:
