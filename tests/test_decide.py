@@ -101,6 +101,11 @@ def test_what_is_right_is_proved(code: str, scan_text: Callable[[str], Report]) 
             id="RAM shares the unmap",
         ),
         pytest.param(
+            _phys(BAR) + _phys(f"f->buf ? {RAM} : {BAR}", name="fx_both") + PHYS,
+            "dma_map_phys() at driver.c:19 shares an unmap with this map, and maps pci-bar, ram",
+            id="RAM or a BAR shares the unmap",
+        ),
+        pytest.param(
             _resource(BAR) + _resource(RAM, name="fx_ram") + RESOURCE,
             "dma_map_resource() at driver.c:19 shares an unmap with this map, and maps ram",
             id="RAM shares the old unmap",
