@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dmamigrate import rules
+from dmamigrate import scan as scans
 from dmamigrate.findings import Finding, Report
+from dmamigrate.values.knowledge import Knowledge
 
 HEAD = """\
 #include <linux/dma-mapping.h>
@@ -341,6 +343,54 @@ def test_an_unmap_of_the_physical_address_is_mended(scan_text: Callable[[str], R
     assert [edit.text for edit in mended.rewrite.edits] == ["f->a"]
     assert mended.verdict.status == "proved"
     assert moved.rewrite.status == "withheld"
+
+
+IMPORTER = (
+    HEAD
+    + "#include <linux/dma-buf.h>\n"
+    + "int fx_attach(struct fx *f, struct dma_buf_attachment *at)\n{\n"
+    + "\tf->a = dma_map_resource(@, pci_resource_start(f->pdev, 0), 64, DMA_TO_DEVICE, 0);\n"
+    + "\treturn dma_mapping_error(f->dev, f->a);\n}\n\n"
+    + "void fx_detach(struct fx *f, struct dma_buf_attachment *at)\n{\n"
+    + "\tdma_unmap_resource(@, f->a, 64, DMA_TO_DEVICE, 0);\n}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "target", "said"),
+    [
+        pytest.param("at->dev", "7.3", "export a provider, pcim_p2pdma_provider()", id="an importer"),
+        pytest.param("at->dev", "6.19", "export a provider, pcim_p2pdma_provider()", id="from that version on"),
+        pytest.param("at->dev", "6.18", "give the BAR struct pages, pci_p2pdma_add_resource()", id="before it"),
+        pytest.param("f->dev", "7.3", None, id="the driver's own device"),
+    ],
+)
+def test_what_a_peer_needs_is_said_where_an_importer_is_mapped_for(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...], device: str, target: str, said: str | None
+) -> None:
+    (tmp_path / "driver.c").write_text(IMPORTER.replace("@", device))
+    report = scans.scan(scans.Options((tmp_path,), all_rules, known, tree=tmp_path, target=target))
+    message = _found(report, "fx_attach").message
+    assert ("a dma-buf" in message, (said or "") in message) == (said is not None, True)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        pytest.param("include/linux/dma-mapping.h", None, id="the kernel's own macro of that name"),
+        pytest.param("include/linux/fx.h", "the driver has a dma_map_resource() of its own", id="another header's"),
+    ],
+)
+def test_a_macro_is_the_driver_s_own_but_for_the_kernel_s(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...], header: str, reason: str | None
+) -> None:
+    (tmp_path / header).parent.mkdir(parents=True)
+    (tmp_path / header).write_text(
+        "#define dma_map_resource(d, p, s, r, a) dma_map_phys(d, p, s, r, (a) | DMA_ATTR_MMIO)\n"
+    )
+    (tmp_path / "driver.c").write_text("#include <linux/fx.h>\n" + HEAD + _resource(BAR) + RESOURCE)
+    report = scans.scan(scans.Options((tmp_path / "driver.c",), all_rules, known, tree=tmp_path, target="7.3"))
+    assert _found(report).rewrite.reason == reason
 
 
 def test_what_cannot_be_written_is_not_judged(scan_text: Callable[[str], Report]) -> None:

@@ -242,3 +242,18 @@ def test_assignments_keep_their_places() -> None:
     fn = only_function(code)
     (assign,) = [e for n in fn.nodes if n.expr for e in walk(n.expr) if isinstance(e, Assign)]
     assert code[assign.start : assign.end] == "foo = __bar(struct x, y)"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param("x" * 64 + "(void) { return; }", id="a long name"),
+        pytest.param("  a   ,  b [ 3 ]  " * 64 + "{ return; }", id="many names"),
+        pytest.param("__x" * 64 + "(1) fx = { 0 }", id="an annotation that nobody knows"),
+    ],
+)
+def test_a_type_without_its_semicolon_is_read_in_time(behind: str) -> None:
+    """A pattern that tries every way to cut a word in pieces never ends here."""
+    unit = Unit(Source("f.c", f"struct fx {{ int a; }}\n{behind}\nint g(void);\n".encode()))
+    assert list(unit.fields("fx") or ()) == ["a"]
+    assert unit.typedef("fx") is None

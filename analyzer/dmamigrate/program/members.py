@@ -343,19 +343,18 @@ class Members:
         found: dict[str, CType] = {}
         word = re.compile(rb"\b" + re.escape(field.encode()) + rb"\b\s*[;,\[:]")
         for path in self._tree.search(field, folder):
-            other = self._tree.unit(path)
+            other = self._tree.unit(path) if word.search(self._tree.contents(path)) else None
             for item in other.items if other is not None else ():
-                if (
-                    other is None
-                    or item.kind != "type"
-                    or not item.name
-                    or not word.search(other.source.code, item.body, item.end)
-                ):
+                if other is None or item.kind != "type" or not item.name:
+                    continue
+                if not word.search(other.source.code, item.body, item.end):
                     continue
                 kind = (other.fields(item.name) or {}).get(field)
                 if kind is not None:
                     found[item.name] = self._types.resolve(kind, other)
-        return next(iter(found.items())) if len(found) == 1 else None
+                if len(found) > 1:
+                    return None
+        return next(iter(found.items()), None)
 
 
 def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
 from dmamigrate.syntax.prefilter import Words, stems
 from dmamigrate.syntax.source import Source, of_bytes, opened
-from dmamigrate.syntax.unit import Unit, holds_word, may_define_functions, may_define_struct
+from dmamigrate.syntax.unit import Unit, holds_word, may_define_functions, may_define_structs
 
 # Generated register headers; nothing that an address is traced through is defined there.
 _LARGEST = 2_000_000
@@ -34,14 +34,14 @@ _BUILDS = re.compile(r"^\s*obj-", re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What is kept from tree to tree, since every module asks for it: the kernel's own headers, their folders, what they
-    include, and which files of a folder may define a function, by its name; each with what was read for it. `told` are
+    include, and which files of a folder may define a function, or a struct, by its name; each with what was read for it. `told` are
     the groups that were handed out, `seen` what files held.
     """
 
     units: dict[str, tuple[Unit | None, Seen]] = field(default_factory=dict)
     folders: dict[str, Listing] = field(default_factory=dict)
     includes: dict[str, tuple[tuple[str, ...], Group]] = field(default_factory=dict)
-    definers: dict[str, tuple[dict[bytes, tuple[str, ...]], Group]] = field(default_factory=dict)
+    definers: dict[tuple[str, bool], tuple[dict[bytes, tuple[str, ...]], Group]] = field(default_factory=dict)
     told: set[bytes] = field(default_factory=set)
     seen: dict[str, Seen] = field(default_factory=dict)
 
@@ -404,14 +404,16 @@ class Tree:
         unit = self.unit(path)
         return unit is not None and words.search(unit.source.data) is not None
 
-    def _definers(self, folder: str) -> dict[bytes, tuple[str, ...]]:
-        """The .c files below `folder` that may define a function, by its name: most names that are asked for are nobody's there."""
-        if folder not in self._shared.definers:
+    def _definers(self, folder: str, structs: bool = False) -> dict[bytes, tuple[str, ...]]:
+        """The files below `folder` that may define a function, or a struct, by its name: most that are asked for are nobody's."""
+        key = folder, structs
+        if key not in self._shared.definers:
             texts = self.texts(folder)
-            self._shared.definers[folder] = _definers_in(texts), self._texts[folder][1]
-        found, read = self._shared.definers[folder]
+            found = _by_name(texts, may_define_structs) if structs else _by_name(_code(texts), may_define_functions)
+            self._shared.definers[key] = found, self._texts[folder][1]
+        held, read = self._shared.definers[key]
         self._reads.group(read)
-        return found
+        return held
 
     def macros(self, name: str, unit: Unit) -> tuple[Function, ...]:
         """The object-like or function-like #defines of `name` that `unit` sees."""
@@ -431,12 +433,10 @@ class Tree:
             if (fields := header.fields(tag)) is not None:
                 return fields, header.source.path
         folder = self.module(path)
-        for other in self.search(tag, folder) if self.is_driver_folder(folder) else ():
-            data = self.contents(other)
-            defines = may_define_struct(data, tag.encode()) or (
-                b"typedef" in data and re.search(rb"\}\s*\**\s*" + re.escape(tag.encode()) + rb"\b", data) is not None
-            )
-            candidate = self.unit(other) if defines else None
+        for other in (
+            self._definers(folder, structs=True).get(tag.encode(), ()) if self.is_driver_folder(folder) else ()
+        ):
+            candidate = self.unit(other)
             if candidate is not None and (fields := candidate.fields(tag)) is not None:
                 return fields, other
         return None
@@ -472,10 +472,15 @@ class Tree:
             yield unit.item_at(match.start()), match.start()
 
 
-def _definers_in(texts: Iterable[tuple[str, bytes]]) -> dict[bytes, tuple[str, ...]]:
+def _code(texts: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    return ((path, data) for path, data in texts if path.endswith(".c"))
+
+
+def _by_name(
+    texts: Iterable[tuple[str, bytes]], defined: Callable[[bytes], set[bytes]]
+) -> dict[bytes, tuple[str, ...]]:
     found: dict[bytes, list[str]] = {}
     for path, data in texts:
-        if path.endswith(".c"):
-            for name in may_define_functions(data):
-                found.setdefault(name, []).append(path)
+        for name in defined(data):
+            found.setdefault(name, []).append(path)
     return {name: tuple(paths) for name, paths in found.items()}

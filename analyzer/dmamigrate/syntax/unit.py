@@ -17,12 +17,15 @@ from dmamigrate.syntax.source import Source
 
 _INCLUDE = re.compile(rb'#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]')
 
-_OPENS = re.compile(rb"\s*(?:__\w+\s*)*\{")
+_STRUCT = re.compile(rb"\b(?:struct|union) (\w+)(?:\s+__\w+)*\s*\{")
+_BEHIND = re.compile(rb"\}[\s*]*(\w+)")
+_OPENS = re.compile(rb"(?:\s+__\w+)*\s*\{")
 
 
 _UNINDENTED = re.compile(rb"^[^ \t\n#/*][^\n(]*\([^\n]*", re.MULTILINE)
 # What stands between the brace that closes a type and the semicolon: names, with stars and brackets.
-_TAIL = re.compile(rb"\s*(?:\**\s*\w+\s*(?:\[[^\]]*\]\s*)*(?:=[^;]*)?,?\s*)+;")
+_NAME = rb"\b\w+(?:\s*\[[^\]]*\])*"
+_TAIL = re.compile(rb"[*\s]*" + _NAME + rb"(?:[*\s,]*" + _NAME + rb")*\s*(?:=[^;]*)?;")
 _DECLARATORS = re.compile(rb"(\**)\s*\b([A-Za-z_]\w*)\s*((?:\[[^\]]*\]\s*)*)")
 _TYPEDEF = re.compile(
     rb"\btypedef\s+((?:const\s+)?(?:(?:struct|union|enum)\s+\w+|\w+(?:[ \t]+\w+)*?))\s*([*\s]*)\b(\w+)\s*;"
@@ -44,6 +47,12 @@ def may_define_struct(data: bytes, tag: bytes) -> bool:
                 return True
             at = data.find(word + tag, at + 1)
     return False
+
+
+def may_define_structs(data: bytes) -> set[bytes]:
+    """The tags before an opening brace, and with a typedef the names behind a closing one: what may be a struct's."""
+    names = set(_STRUCT.findall(data))
+    return names | set(_BEHIND.findall(data)) if b"typedef" in data else names
 
 
 def may_define_functions(data: bytes) -> set[bytes]:
