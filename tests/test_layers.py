@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 # A module imports only from lower floors; on one floor only from those listed above it.
 FLOORS = (
     ("dmamigrate", "dmamigrate.errors", "dmamigrate.findings", "dmamigrate.processes", "dmamigrate.git", "dmamigrate.api"),
-    ("dmamigrate.syntax.source", "dmamigrate.syntax.prefilter", "dmamigrate.syntax.expr", "dmamigrate.syntax.functions",
+    ("dmamigrate.syntax.source",
+     "dmamigrate.syntax.arms", "dmamigrate.syntax.prefilter", "dmamigrate.syntax.expr", "dmamigrate.syntax.functions",
      "dmamigrate.syntax.dialect", "dmamigrate.syntax.items", "dmamigrate.syntax.grammar", "dmamigrate.syntax.macros",
      "dmamigrate.syntax.casts", "dmamigrate.syntax.lower",
      "dmamigrate.syntax.parts", "dmamigrate.syntax.unit"),

@@ -46,6 +46,10 @@ LOOK_ALIKES = [
         "static int iommu_dma_map_page(int a)\n{\n\treturn a;\n}\nint f(void) { return iommu_dma_map_page(1); }",
         id="a function of the driver's own",
     ),
+    pytest.param(
+        "#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)\nvoid f(void) { iommu_dma_unmap_page(d, a, s, r, 0); }\n#endif",
+        id="what only older kernels compile",
+    ),
     pytest.param("/* iommu_dma_map_page() was here */\nint x;", id="a comment"),
     pytest.param("void f(void) { iommu_map_page(d); }", id="an architecture's name elsewhere"),
     pytest.param("struct virtio_map_ops o = { .map_page = m };", id="another table with such a member"),

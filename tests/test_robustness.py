@@ -528,6 +528,12 @@ def test_where_no_call_can_be_read_is_listed_with_its_line(
     ]
 
 
+def test_a_macro_of_a_call_s_name_is_no_call(tmp_path: Path, scanned: Callable[..., Report]) -> None:
+    macro = "#ifdef dma_map_resource\n#undef dma_map_resource\n#define dma_map_resource(d, p, s, r, a) fx(d, p, s)\n#endif\n"
+    (tmp_path / "win.c").write_text(macro + SOURCE)
+    assert scanned(tmp_path).skipped == ()
+
+
 def test_what_is_too_much_to_look_at_is_said_once_with_its_place(
     tmp_path: Path, scanned: Callable[..., Report]
 ) -> None:

@@ -13,6 +13,7 @@ from dmamigrate.findings import Finding, Span
 from dmamigrate.lives.sites import span
 from dmamigrate.model.versions import release
 from dmamigrate.rules import Rule
+from dmamigrate.syntax.arms import only_for_older_kernels
 from dmamigrate.syntax.expr import Assign, Call, Expr, Initializer, Member, Name, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.items import Item
@@ -47,7 +48,9 @@ def find(engine: Engine, files: tuple[str, ...], rules: frozenset[str], target: 
         if unit is None or path.startswith(api.core):
             continue
         if "renamed-dma-internal" in rules:
-            yield from _names(engine, unit, {k: v for k, v in names.items() if k.encode() in unit.source.data})
+            mine = {name: one for name, one in names.items() if name.encode() in unit.source.data}
+            uses = _names(engine, unit, mine) if mine else ()
+            yield from (use for use in uses if not only_for_older_kernels(unit.source, use.span.start))
         if "legacy-dma-ops" in rules and callbacks and OPS.encode() in unit.source.data:
             yield from _tables(unit, callbacks)
             yield from _set_later(engine, unit, callbacks)

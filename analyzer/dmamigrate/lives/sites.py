@@ -113,9 +113,11 @@ def in_file(unit: Unit, api: Api, names: Iterable[str]) -> tuple[list[Site], lis
 
 
 def _declares(text: bytes, at: int) -> bool:
-    """Whether a type stands before the name at `at`, as in a prototype."""
+    """Whether a type stands before the name at `at`, as in a prototype, or it is a macro that is defined there."""
     before = text[max(0, at - 200) : at]
     line = before.rpartition(b"\n")[2]
+    if re.fullmatch(rb"[ \t]*#[ \t]*define[ \t]+", line) is not None:
+        return True
     return re.search(rb"(?:\bextern\b|\bstatic\b|\b\w+_t\b|\bvoid\b|\bint\b)[\w\s*]*\Z", line) is not None or (
         not line.strip() and re.search(rb"(?:dma_addr_t|void)\s*\Z", before) is not None
     )

@@ -25,6 +25,9 @@ _WRITTEN = re.compile(rb"\b(?:WRITE_ONCE|smp_store_release|rcu_assign_pointer|xc
 _HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
 _KEPT = re.compile(rb"\bdma_unmap_(?:addr|len)_set\s*\([^;{}]*,\Z")
 _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
+# A variable's declaration, which is its only one or stands after others; what is no type is told by its name.
+_AS_STRUCT = rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*%s\b"
+_AS_TYPE = rb"[(,;{}]\s*(?:const\s+)?(\w+)\s*\*+\s*%s\s*[,)=;]"
 # Files that name a struct, beyond which copies of it as a whole are not looked for.
 _FILES = 120
 
@@ -40,12 +43,6 @@ def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
         ):
             base = _SIMPLE_BASE.search(before)
             yield at, base.group(1) if base else b""
-
-
-def _declared_otherwise(text: bytes, variable: bytes, tag: str) -> bool:
-    """Whether the function `text` declares `variable` as a pointer to, or as, another struct: cheaper than parsing it."""
-    kinds = set(re.findall(rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*" + re.escape(variable) + rb"\b", text))
-    return bool(kinds) and tag.encode() not in kinds
 
 
 class Members:
@@ -196,7 +193,7 @@ class Members:
             if (
                 item.kind == "function"
                 and base
-                and _declared_otherwise(text[item.head : place], base, tag.partition("::")[0])
+                and self._declared_otherwise(text[item.head : place], base, tag.partition("::")[0], unit)
             ):
                 continue
             seen.add(item.head)
@@ -204,6 +201,15 @@ class Members:
                 yield from self._in_function(unit.function(item), unit, tag, field)
             elif item.kind == "variable":
                 yield from self._initialised(unit, item, tag, field)
+
+    def _declared_otherwise(self, text: bytes, variable: bytes, tag: str, unit: Unit) -> bool:
+        """Whether the function `text` declares `variable` as a pointer to, or as, another struct: cheaper than parsing it."""
+        name = re.escape(variable)
+        kinds = {m.decode() for m in re.findall(_AS_STRUCT % name, text)}
+        if not kinds:
+            types = {m.decode() for m in re.findall(_AS_TYPE % name, text)}
+            kinds = {struct_tag(self._types.resolve(CType(kind), unit)) for kind in types}
+        return bool(kinds) and "" not in kinds and tag not in kinds
 
     def _in_macro(self, macro: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         """What a macro stores to the member, seen from each place that uses it."""

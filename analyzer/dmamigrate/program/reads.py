@@ -18,6 +18,8 @@ from typing import NamedTuple
 Stamp = tuple[int, int, int, int, int]
 NOTHING = b""
 SUFFIXES = (".c", ".h")
+# What a Makefile further up includes to build a folder's module.
+PARTS = ".Kbuild"
 _BYTES = 16
 
 
@@ -46,7 +48,7 @@ def digest_of(data: bytes) -> bytes:
 
 
 def digest_of_names(files: Iterable[str], folders: Iterable[str]) -> bytes:
-    """What stands for the listing of a folder: its C files and its folders, sorted."""
+    """What stands for the listing of a folder: its C files, the parts of Makefiles, and its folders, each sorted."""
     return digest_of(b"\0".join(os.fsencode(name) for name in (*files, "//", *folders)))
 
 
@@ -66,11 +68,12 @@ def group_of(files: Mapping[str, Seen], folders: Mapping[str, Seen]) -> Group:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The C files and the subfolders of a folder, sorted, and the files as a set."""
+    """The C files and the subfolders of a folder, sorted, the files as a set, and the parts of Makefiles."""
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
     names: frozenset[str]
+    parts: tuple[str, ...]
     seen: Seen
 
 
@@ -81,6 +84,7 @@ def listed(root: Path, folder: str, more: Iterable[str] = ()) -> Listing:
     """
     files: list[str] = []
     folders: list[str] = []
+    parts: list[str] = []
     prefix = f"{folder}/" if folder else ""
     links = False
     stamp = None
@@ -91,13 +95,16 @@ def listed(root: Path, folder: str, more: Iterable[str] = ()) -> Listing:
                 links = links or entry.is_symlink()
                 if entry.name.endswith(SUFFIXES) and entry.is_file():
                     files.append(prefix + entry.name)
+                elif entry.name.endswith(PARTS) and entry.is_file():
+                    parts.append(prefix + entry.name)
                 elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                     folders.append(prefix + entry.name)
     except OSError:
         stamp = None
     files += [path for path in more if path not in files]
-    held, inner = tuple(sorted(files)), tuple(sorted(folders))
-    return Listing(held, inner, frozenset(files), Seen(digest_of_names(held, inner), None if links else stamp))
+    held, inner, built = tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(parts))
+    seen = Seen(digest_of_names((*held, *built), inner), None if links else stamp)
+    return Listing(held, inner, frozenset(files), built, seen)
 
 
 @dataclass(frozen=True, slots=True)

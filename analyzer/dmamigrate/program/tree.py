@@ -236,18 +236,21 @@ class Tree:
         return text
 
     def _find_makefile(self, folder: str) -> tuple[str, tuple[tuple[str, Seen], ...]]:
-        """The text of a folder's Makefile, and the files that were looked at for it."""
+        """The text of a folder's Makefile, or of the parts that another one includes, and the files that were looked at."""
         tried: list[tuple[str, Seen]] = []
-        for name in ("Makefile", "Kbuild"):
-            path = f"{folder}/{name}" if folder else name
+        parts = self._folder(folder).parts
+        texts: list[str] = []
+        for path in (*(f"{folder}/{name}" if folder else name for name in ("Makefile", "Kbuild")), *parts):
             try:
                 data, status = opened(self.root / path)
             except OSError:
                 tried.append((path, UNREADABLE))
                 continue
             tried.append((path, Seen(digest_of(data), stamp_of(status))))
-            return data.decode("utf-8", "replace"), tuple(tried)
-        return "", tuple(tried)
+            texts.append(data.decode("utf-8", "replace"))
+            if path not in parts:
+                break
+        return "\n".join(texts), tuple(tried)
 
     def _has_makefile(self, folder: str) -> bool:
         return bool(self._makefile(folder))

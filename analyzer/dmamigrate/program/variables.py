@@ -12,6 +12,9 @@ from dmamigrate.syntax import parts
 from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Name, Unary, strip, walk
 from dmamigrate.syntax.unit import Unit
 
+# A variable that is assigned to, or whose address is handed on.
+_SET = rb"&\s*%s\b\s*(?:\[[^\]]*\]\s*)*[,)]|\b%s\b\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|(?:[-+|&^*/%%]|<<|>>)=|\+\+|--)"
+
 
 class Variables:
     """Answers for one tree."""
@@ -32,26 +35,30 @@ class Variables:
             else ()
         )
         result: list[Store] = []
+        may_set = re.compile(_SET % (word, word))
         for path in paths:
-            other = self._tree.unit(path)
+            other = self._tree.unit(path) if may_set.search(self._tree.contents(path)) else None
             if other is not None:
-                result += self._global_in(other, name, word)
+                result += self._global_in(other, name, may_set)
         kept = re.compile(
             rb"(?:=|\breturn|\{)\s*&\s*" + word + rb"\b(?!\s*(?:->|\.|\[))|\bEXPORT_SYMBOL\w*\s*\(\s*" + word + rb"\b"
         )
-        if any(kept.search(other.source.blanked) for path in paths if (other := self._tree.unit(path)) is not None):
+        if any(self._holds(path, kept) for path in paths):
             return tuple(result), False  # set through a pointer, or by another module
         return tuple(result), bool(declared) or (bool(result) and self._tree.is_driver_folder(folder))
 
-    def _global_in(self, unit: Unit, name: str, word: bytes) -> Iterator[Store]:
+    def _holds(self, path: str, pattern: re.Pattern[bytes]) -> bool:
+        unit = self._tree.unit(path) if pattern.search(self._tree.contents(path)) else None
+        return unit is not None and pattern.search(unit.source.blanked) is not None
+
+    def _global_in(self, unit: Unit, name: str, may_set: re.Pattern[bytes]) -> Iterator[Store]:
         for item in unit.named("variable", name):
             value = unit.initial_value(item)
             yield Store(file_scope(unit, name, item.head, item.end, value), 2, value, value)
         seen: set[int] = set()
-        pattern = re.compile(rb"\b" + word + rb"\b\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|[-+|&]=|[,)])")
-        for holder, at in self._tree.items_with(unit, pattern):
+        for holder, at in self._tree.items_with(unit, may_set):
             if holder is None:
-                plain = re.compile(rb"\b" + word + rb"\s*=\s*([^;{]*);").match(unit.source.code, at)
+                plain = re.compile(rb"\b" + re.escape(name.encode()) + rb"\s*=\s*([^;{]*);").match(unit.source.code, at)
                 if plain:
                     value = parts.expression(plain.group(1), plain.start(1))
                     yield Store(file_scope(unit, name, at, plain.end(), value), 2, value, value)

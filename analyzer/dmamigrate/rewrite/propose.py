@@ -15,14 +15,12 @@ from dmamigrate.rewrite.case import Case, groups, which
 from dmamigrate.rewrite.diff import diff
 from dmamigrate.rewrite.layout import NewCall, moves, rewrite
 from dmamigrate.rules import Template
+from dmamigrate.syntax.arms import only_for_older_kernels
 from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.source import Source
 
 _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
-_COMPARISON = re.compile(rb"LINUX_VERSION_CODE\s*(<=?|>=?)\s*KERNEL_VERSION\s*\(\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\)")
-_HAS = re.compile(rb"!?\s*defined\s*\(?\s*(?:DMA_ATTR_MMIO|HAVE_DMA_MAP_PHYS)\s*\)?")
-_FIRST = (6, 18)
 
 
 def _flags(expr: Expr) -> list[Expr]:
@@ -85,41 +83,6 @@ def _computed(source: Source, call: Call, template: Template, wanted: str) -> st
 def source_text(site: Site) -> bytes:
     """A call as it is written."""
     return site.fn.source.data[site.call.start : site.call.end]
-
-
-def only_for_older_kernels(source: Source, offset: int) -> bool:
-    """Whether the byte at `offset` may stand in an #if arm that only kernels without dma_map_phys() compile.
-
-    A condition on the kernel's version that is more than one comparison counts as such.
-    """
-    arms: list[bool] = []
-    before: list[list[bytes]] = []
-    for match in _DIRECTIVE.finditer(source.blanked, 0, offset):
-        word, rest = match.group(1), match.group(2).strip()
-        if word.startswith(b"if"):
-            condition = {b"ifndef": b"!defined(" + rest + b")", b"ifdef": b"defined(" + rest + b")"}.get(word, rest)
-            arms.append(_says_older(condition, True))
-            before.append([condition])
-        elif word in (b"else", b"elif") and arms:
-            arms[-1] = any(_says_older(condition, False) for condition in before[-1])
-            if word == b"elif":
-                arms[-1] = arms[-1] or _says_older(rest, True)
-                before[-1].append(rest)
-        elif word == b"endif" and arms:
-            arms.pop()
-            before.pop()
-    return any(arms)
-
-
-def _says_older(condition: bytes, holds: bool) -> bool:
-    if version := _COMPARISON.fullmatch(condition.strip(b"() \t") + b")"):
-        older_if_true = version.group(1).startswith(b"<")
-        return older_if_true == holds and (int(version.group(2)), int(version.group(3))) <= _FIRST
-    if b"LINUX_VERSION_CODE" in condition:
-        return True
-    if _HAS.fullmatch(condition):
-        return (b"!" in condition) == holds
-    return b"DMA_ATTR_MMIO" in condition
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def find(module: Module) -> Iterator[Defect]:
                 continue  # the driver goes on only where the handle is the address
             yield Defect("unmap-wrong-handle", site, {"what": f"a {origin.kinds[0]} address"}, origin=origin)
         elif _never_set(site, engine) or (
-            not origin.outside and (site.api.family == "resource" or origin.gave_up is None)
+            not origin.outside
+            and Kind.DMA_ADDR not in origin.kinds  # somebody mapped it
+            and (site.api.family == "resource" or origin.gave_up is None)
         ):
             yield Defect("unmap-orphan", site, {}, origin=origin)
 
