@@ -269,6 +269,24 @@ def test_a_life_that_falls_in_two_is_refuted(
 
 
 @pytest.mark.parametrize(
+    ("flag", "status"),
+    [pytest.param(" | DMA_ATTR_MMIO", "proved", id="with the flag"), pytest.param("", "refuted", id="without it")],
+)
+def test_unknown_attributes_matter_unless_the_old_call_is_the_new_one_with_the_flag(
+    scan_with: Callable[..., Report], tmp_path: Path, flag: str, status: str
+) -> None:
+    before, _, rest = WEAK.partition("rewrite = '''\n")
+    after = rest.partition("'''")[2].replace("dma_map_phys", "dma_map_resource")
+    rewrite = HALVES.format("dma_unmap_phys").replace(" | DMA_ATTR_MMIO", flag)
+    text = before.replace("dma_map_phys", "dma_map_resource") + "rewrite = '''" + rewrite + "'''" + after
+    (tmp_path / "fx-any.toml").write_text(text)
+    code = HEAD + _resource(BAR, "readq(f->buf)") + _unmap("dma_unmap_resource", "readl(f->buf)")
+    report = scan_with(code, rules.read(tmp_path / "fx-any.toml"))
+    (found,) = [f for f in report.findings if f.rule == "fx-any"]
+    assert found.verdict.status == status
+
+
+@pytest.mark.parametrize(
     ("address", "said"),
     [
         pytest.param("f->a", "the model has no memory for dma-addr", id="a DMA address"),
@@ -371,7 +389,10 @@ def test_what_a_peer_needs_is_said_where_an_importer_is_mapped_for(
     (tmp_path / "driver.c").write_text(IMPORTER.replace("@", device))
     report = scans.scan(scans.Options((tmp_path,), all_rules, known, tree=tmp_path, target=target))
     message = _found(report, "fx_attach").message
-    assert ("a dma-buf" in message, (said or "") in message) == (said is not None, True)
+    assert ("; it is mapped for the importer of a dma-buf: " in message, (said or "") in message) == (
+        said is not None,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
