@@ -371,3 +371,56 @@ def test_a_sync_of_what_was_mapped_as_memory_is_found_where_its_life_is_asked_fo
     (tmp_path / "driver.c").write_text(HEAD + code)
     options = scans.Options((tmp_path,), all_rules, known, tree=tmp_path, target="7.3", pages=True)
     assert [finding.rule for finding in scans.scan(options).findings] == ["page-api-on-mmio", "sync-on-mmio"]
+
+
+@pytest.mark.parametrize(
+    ("list_of", "head"),
+    [
+        pytest.param("struct sg_table *", "sgl", id="a struct whose layout is known"),
+        pytest.param("struct fx_list *", "head", id="a struct that nobody knows"),
+    ],
+)
+def test_a_handle_in_a_list_is_not_taken_for_a_member_of_that_name(
+    scan_text: Callable[[str], Report], list_of: str, head: str
+) -> None:
+    """No kernel headers are at hand, and one struct of the driver has a member that is named like the list's."""
+    code = f"""
+#include <linux/dma-buf.h>
+#include <linux/dma-mapping.h>
+
+struct fx {{ phys_addr_t bar; struct device *own; struct out {{ dma_addr_t dma_address; }} out; }};
+
+int fx_own(struct fx *f)
+{{
+	f->out.dma_address = dma_map_resource(f->own, f->bar, 64, DMA_BIDIRECTIONAL, 0);
+	return dma_mapping_error(f->own, f->out.dma_address);
+}}
+
+void fx_disown(struct fx *f)
+{{
+	dma_unmap_resource(f->own, f->out.dma_address, 64, DMA_BIDIRECTIONAL, 0);
+}}
+
+{list_of}fx_map(struct dma_buf_attachment *at, enum dma_data_direction dir)
+{{
+	struct fx *f = at->dmabuf->priv;
+	{list_of}l = fx_new();
+	dma_addr_t addr = dma_map_resource(at->dev, f->bar, 64, dir, 0);
+
+	if (dma_mapping_error(at->dev, addr))
+		return NULL;
+	sg_dma_address(l->{head}) = addr;
+	return l;
+}}
+
+void fx_unmap(struct dma_buf_attachment *at, {list_of}l, enum dma_data_direction dir)
+{{
+	dma_unmap_resource(at->dev, sg_dma_address(l->{head}), 64, dir, 0);
+}}
+"""
+    report = scan_text(code)
+    assert {found.rule for found in report.findings} == {"map-resource-unknown"}
+    ends = {
+        found.function: {life.function for life in found.partners if life.role == "unmap"} for found in report.findings
+    }
+    assert ends == {"fx_own": {"fx_disown"}, "fx_map": {"fx_unmap"}}

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from dmamigrate import rules
+from dmamigrate.syntax.source import Source
+from dmamigrate.syntax.unit import Unit
 
 pytestmark = pytest.mark.kernel
 _FOLDERS = ("include", "lib", "mm", "kernel", "arch/x86/include", "arch/arm64/include", "arch/powerpc", "net/core", "sound/core",
@@ -39,3 +41,19 @@ def test_every_name_is_known_to_some_kernel(kernel: Callable[[str], Path]) -> No
             ]
             unknown += [f"{table.name}: {name}" for name in names if name.encode() not in words]
     assert unknown == []
+
+
+def test_layouts_are_those_of_the_headers(kernel: Callable[[str], Path]) -> None:
+    entries = tomllib.loads((rules.folder() / "sources" / "layouts.toml").read_text())["layout"]
+    known = rules.tables().layouts
+    wrong: list[str] = []
+    for version in ("6.1", "6.12", "7.3"):
+        for entry in entries:
+            header = kernel(version) / entry["evidence"].partition(":")[0]
+            fields = Unit(Source(header.name, header.read_bytes())).fields(entry["struct"]) or {}
+            wrong += [
+                f"{version}: {entry['struct']}.{name}: {fields.get(name)}"
+                for name in entry["member"]
+                if fields.get(name) != known[f"{entry['struct']}.{name}"]
+            ]
+    assert wrong == []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.expr import (
@@ -49,8 +50,10 @@ def struct_tag(kind: CType) -> str:
 class Types:
     """Answers for one tree."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, layouts: Mapping[str, CType]) -> None:
+        """`layouts` has the types of "struct.member" for structs whose header is not in the tree."""
         self._tree = tree
+        self._layouts = layouts
         self._typedefs: dict[tuple[str, str], CType | None] = {}
 
     def resolve(self, kind: CType, unit: Unit) -> CType:
@@ -167,7 +170,7 @@ class Types:
         outer, _, inner = tag.partition("::")
         found = self._tree.struct(outer, unit)
         if found is None:
-            return (tag, CType("")) if not inner else None
+            return (tag, self._layouts.get(f"{tag}.{field}", CType(""))) if not inner else None
         path = f"{inner}.{field}" if inner else field
         kind = found[0].get(path)
         if kind is None:

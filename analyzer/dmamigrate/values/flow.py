@@ -68,7 +68,7 @@ class Flow:
 
     def __init__(self, tree: Tree, tables: Tables, queries: Queries) -> None:
         self.tree = tree
-        self.types = Types(tree)
+        self.types = Types(tree, tables.knowledge.layouts)
         self.stores = Stores(tree, self.types, tables.knowledge.aliases, tables.knowledge.copies)
         self._tables = tables
         self._queries = queries
@@ -390,8 +390,12 @@ class Flow:
     def _out_of_call(self, use: Use, call: Call) -> Inflows:
         name = call.name
         if name in self._tables.knowledge.aliases and call.args:
-            field = self._tables.knowledge.aliases[name].partition(".")[2]
-            return self._parts(use, (Member(call.start, call.end, (call.args[0],), field, True),))
+            tag, _, field = self._tables.knowledge.aliases[name].partition(".")
+            member, unit = Member(call.start, call.end, (call.args[0],), field, True), self.unit(use.fn)
+            if self.types.member(member, use.fn, unit) is not None:
+                return self._parts(use, (member,))
+            held = Field(tag, field, unit, self.tree.struct_home(tag, unit))
+            return Inflows((Inflow(held, use.fn, call, f"field of struct {tag}"),))
         targets = self.targets(use.fn, call)
         if not targets:
             if name:

@@ -14,6 +14,7 @@ import msgspec
 from dmamigrate.api import Api
 from dmamigrate.errors import RuleError
 from dmamigrate.findings import Kind
+from dmamigrate.syntax.functions import CType
 
 OBJECT = -1
 RETURN = -1
@@ -70,6 +71,14 @@ class _Copy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     source: int | None = msgspec.field(name="from", default=None)
 
 
+class _Layout(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The types of a kernel struct's members, for drivers whose kernel's headers are not at hand."""
+
+    struct: Annotated[str, msgspec.Meta(pattern=r"^\w+$")]
+    member: dict[str, Annotated[str, msgspec.Meta(pattern=r"^\w+(?: \w+)?(?: \*+)?$")]]
+    evidence: Annotated[str, msgspec.Meta(min_length=10)]
+
+
 class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     source: tuple[_Source, ...] = ()
     propagator: tuple[_Propagator, ...] = ()
@@ -77,6 +86,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     inert: tuple[_Inert, ...] = ()
     alias: tuple[_Alias, ...] = ()
     copy: tuple[_Copy, ...] = ()
+    layout: tuple[_Layout, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +118,8 @@ class Knowledge:
 
     `inert` are the calls that store nothing through what they are handed; `aliases` are the macros
     that name a member, as sg_dma_address(sg) does. `copies` are the calls that overwrite
-    what an argument points to (its number, from 0, and that of the source, None if it lies elsewhere); `api` are the mapping
-    calls themselves.
+    what an argument points to (its number, from 0, and that of the source, None if it lies elsewhere); `layouts` are the
+    types of "struct.member" where the header is not at hand; `api` are the mapping calls themselves.
     """
 
     calls: dict[tuple[str, int], tuple[Meaning, ...]]
@@ -118,6 +128,7 @@ class Knowledge:
     inert: set[str]
     aliases: dict[str, str]
     copies: dict[str, tuple[int, int | None]]
+    layouts: dict[str, CType]
     api: Api
 
     @property
@@ -154,12 +165,15 @@ def load(files: Iterable[Path], api: Api) -> Knowledge:
 
     Raises RuleError, naming file and key, for anything that is not in the format.
     """
-    knowledge = Knowledge({}, {}, {}, set(), {}, {}, api)
+    knowledge = Knowledge({}, {}, {}, set(), {}, {}, {}, api)
     for file in files:
         table = _read(file)
         knowledge.inert.update(name for entry in table.inert for name in entry.call)
         knowledge.aliases.update((name, entry.field[0]) for entry in table.alias for name in entry.call if entry.field)
         knowledge.copies.update((name, (entry.to, entry.source)) for entry in table.copy for name in entry.call)
+        for layout in table.layout:
+            for name, text in layout.member.items():
+                knowledge.layouts[f"{layout.struct}.{name}"] = CType(text.rstrip(" *"), text.count("*"))
         for entry in (*table.source, *table.propagator, *table.stop):
             match entry:
                 case _Source():
