@@ -22,7 +22,7 @@ from dmamigrate.values.questions import Use
 
 RULES = ("bar-as-dma-addr", "mmio-as-dma-addr")
 WORDS = ("sg_dma_address", "dma_address")
-_RULE = {Kind.PCI_BAR: "bar-as-dma-addr", Kind.MMIO: "mmio-as-dma-addr"}
+_RULE = {Kind.PCI_BAR: "bar-as-dma-addr", Kind.MMIO: "mmio-as-dma-addr", Kind.PFNMAP: "mmio-as-dma-addr"}
 # include/linux/pci.h: what gives the physical address of a BAR
 SOURCES = ("pci_resource_start", "pci_resource_n")
 _QUESTIONS = 300
@@ -59,7 +59,7 @@ def find(module: Module) -> Iterator[Stored]:
     """What the files of one module give out as a DMA address and is none."""
     tree, knowledge = module.engine.tree, module.engine.values.tables.knowledge
     folder = tree.module(module.files[0])
-    words = {*knowledge.words_for(Kind.PCI_BAR), *knowledge.words_for(Kind.MMIO)}
+    words = {word for kind in _RULE for word in knowledge.words_for(kind)}
     if tree.is_driver_folder(folder) and not tree.mentions(words, folder):
         return
     seen: set[tuple[str, int]] = set()
