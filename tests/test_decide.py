@@ -11,6 +11,12 @@ import pytest
 from dmamigrate import rules
 from dmamigrate import scan as scans
 from dmamigrate.findings import Finding, Report
+from dmamigrate.judge import Work
+from dmamigrate.lives.module import Defect
+from dmamigrate.program.tree import Tree
+from dmamigrate.rewrite.case import Case
+from dmamigrate.rewrite.decide import REFUSALS
+from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
 
 HEAD = """\
@@ -412,6 +418,42 @@ def test_a_macro_is_the_driver_s_own_but_for_the_kernel_s(
     (tmp_path / "driver.c").write_text("#include <linux/fx.h>\n" + HEAD + _resource(BAR) + RESOURCE)
     report = scans.scan(scans.Options((tmp_path / "driver.c",), all_rules, known, tree=tmp_path, target="7.3"))
     assert _found(report).rewrite.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("defect", "held"),
+    [
+        pytest.param("unmap-wrong-handle", True, id="another handle"),
+        pytest.param("unmap-attrs-mismatch", True, id="other attributes"),
+        pytest.param("unmap-dir-mismatch", True, id="another direction"),
+        pytest.param("unmap-family-mismatch", True, id="another family"),
+        pytest.param("unmap-device-mismatch", True, id="another device"),
+        pytest.param("p2p-missing-mmio", True, id="a P2P path without the flag"),
+        pytest.param("p2p-bus-address-mapped", True, id="a bus address that is mapped"),
+        pytest.param("mmio-on-ram", True, id="the flag on RAM"),
+        pytest.param("mapping-leaked", False, id="a leak, which the rewrite leaves as it is"),
+    ],
+)
+def test_a_life_that_is_wrong_is_not_moved_as_it_is(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...], defect: str, held: bool
+) -> None:
+    (tmp_path / "driver.c").write_text(HEAD + _resource(BAR) + RESOURCE)
+    engine = Engine(Tree(tmp_path), known)
+    module = Work(tmp_path, (), known, engine.budget, "7.3").module(engine, ("driver.c",)).module
+    (life,) = module.pairs.lives
+    (rule,) = [rule for rule in all_rules if rule.id == "map-resource-bar"]
+    case = Case(module, rule, life, (life,), (Defect(defect, life.unmaps[0], {}, life),), "7.3")
+    wrong = next((why for refusal in REFUSALS if (why := refusal(case)) is not None), "")
+    assert (wrong == f"driver.c:19: dma_unmap_resource() is wrong as it stands ({defect}); mend that first") is held
+
+
+def test_a_defect_says_why_nothing_is_proposed(
+    scan_text: Callable[[str], Report], all_rules: tuple[rules.Rule, ...]
+) -> None:
+    report = scan_text(HEAD + _resource(BAR) + _unmap("dma_unmap_page_attrs"))
+    (found,) = [found for found in report.findings if found.rule == "unmap-family-mismatch"]
+    (rule,) = [rule for rule in all_rules if rule.id == "unmap-family-mismatch"]
+    assert (found.rewrite.status, found.rewrite.reason) == ("withheld", rule.withheld)
 
 
 def test_what_cannot_be_written_is_not_judged(scan_text: Callable[[str], Report]) -> None:
