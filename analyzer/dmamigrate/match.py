@@ -16,6 +16,8 @@ from dmamigrate.lives.sites import Site, span
 from dmamigrate.rules import Rule
 from dmamigrate.syntax.functions import Function
 
+_MEMORY = {Kind.PCI_BAR: "a PCI BAR", Kind.MMIO: "MMIO", Kind.PFNMAP: "memory without struct pages"}
+
 
 def fingerprint(rule: str, fn: Function, callee: str, text: str) -> str:
     """A name for a finding that survives edits elsewhere in the file: no line, no offset."""
@@ -104,6 +106,7 @@ def stored(rule: Rule, found: Stored) -> Finding:
     """A value that a device is given as a DMA address."""
     fn, value = found.fn, found.value
     text = fn.source.text(value.start, value.end)
+    what = _MEMORY[found.origin.kinds[0]]
     return Finding(
         rule.id,
         rule.level,
@@ -111,7 +114,7 @@ def stored(rule: Rule, found: Stored) -> Finding:
         span(fn.source, value.start, value.end),
         fn.name,
         found.sink,
-        rule.message.format(value=text, sink=found.sink),
+        rule.message.format(value=text, sink=found.sink, what=what),
         fingerprint(rule.id, fn, found.sink, text),
         found.origin,
     )
