@@ -318,6 +318,18 @@ def test_memory_that_the_model_does_not_have_is_named(
     assert found.verdict.reason == said
 
 
+def test_what_loses_data_of_memory_that_is_known_is_refuted(scan_with: Callable[..., Report], tmp_path: Path) -> None:
+    text = WEAK.replace("DMA_ATTR_WEAK_ORDERING", "DMA_ATTR_MMIO").replace('["pci-bar"]', '["ram"]')
+    text = text.replace('message = "{phys}"', 'message = "{phys}"\nmoves_memory = true').replace(
+        "pci_resource_start(p, 0)", "virt_to_phys(kmalloc(4, GFP_KERNEL))"
+    )
+    (tmp_path / "fx-ram.toml").write_text(text)
+    report = scan_with(HEAD + _phys(RAM) + PHYS, rules.read(tmp_path / "fx-ram.toml"))
+    (found,) = [found for found in report.findings if found.rule == "fx-ram"]
+    lost = "data is lost: memory that is not coherent is mapped without cache maintenance"
+    assert (found.verdict.status, found.verdict.reason) == ("refuted", lost)
+
+
 def test_an_unknown_map_beside_a_bar_is_not_proved_where_the_calls_differ(scan_text: Callable[[str], Report]) -> None:
     found = _found(scan_text(HEAD + _phys(BAR) + _phys(UNKNOWN, name="fx_again") + PHYS))
     assert found.verdict.status == "unknown"

@@ -210,7 +210,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (3600, 3600))
     over = 0
     for label, seconds, megabytes, said in _rows():
-        bad = seconds > 14 or megabytes > 300 or not said.startswith(("exit 0", "exit 1", "exit 2"))
+        bad = seconds > 10 or megabytes > 300 or not said.startswith(("exit 0", "exit 1", "exit 2"))
         over += bad
         print(f"{label:55} {seconds:6.1f} s {megabytes:5} MB  {said}{'  OVER' if bad else ''}", flush=True)
     return 1 if over else 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types, struct_tag
-from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, strip, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, pointee, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
 
@@ -130,8 +130,8 @@ class Overwrites:
                     to, source = self._copies[expr.name]
                     if to < len(expr.args):
                         taken = expr.args[source] if source is not None and source < len(expr.args) else None
-                        value = _pointee(taken) if taken is not None else None
-                        yield Overwrite(fn, index, _pointee(expr.args[to]), value, expr.name)
+                        value = pointee(taken) if taken is not None else None
+                        yield Overwrite(fn, index, pointee(expr.args[to]), value, expr.name)
 
     def _is_object(self, place: Expr, fn: Function, unit: Unit) -> bool:
         kind = self._types.of(strip(place), fn, unit)
@@ -153,13 +153,6 @@ def _last_name(place: Expr) -> str:
     while isinstance(inner, Index) or (isinstance(inner, Unary) and inner.op == "*"):
         inner = strip(inner.parts[0])
     return inner.field if isinstance(inner, Member) else inner.text if isinstance(inner, Name) else ""
-
-
-def _pointee(pointer: Expr) -> Expr:
-    inner = strip(pointer)
-    if isinstance(inner, Unary) and inner.op == "&":
-        return inner.parts[0]
-    return Unary(pointer.start, pointer.end, (pointer,), "*")
 
 
 def any_of(words: Iterable[str]) -> bytes:

@@ -167,3 +167,11 @@ def path_of(expr: Expr) -> str | None:
                 return None
             return base[1:] if base.startswith("&") else f"*{base}"
     return None
+
+
+def pointee(argument: Expr) -> Expr:
+    """What a pointer that is handed over points to."""
+    inner = strip(argument)
+    if isinstance(inner, Unary) and inner.op == "&":
+        return inner.parts[0]
+    return Unary(argument.start, argument.end, (argument,), "*")

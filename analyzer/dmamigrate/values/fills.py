@@ -14,7 +14,7 @@ from dmamigrate.values.shapes import hides
 from dmamigrate.values.tables import Tables
 
 
-class Calls(Protocol):
+class Answering(Protocol):
     """What answers of calls: values/flow.py."""
 
     def inflows(self, question: Question) -> Inflows:
@@ -30,7 +30,7 @@ class Calls(Protocol):
 class Fills:
     """Answers for one tree."""
 
-    def __init__(self, flow: Calls, tables: Tables) -> None:
+    def __init__(self, flow: Answering, tables: Tables) -> None:
         self._flow = flow
         self._tables = tables
 

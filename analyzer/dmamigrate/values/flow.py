@@ -37,6 +37,7 @@ from dmamigrate.syntax.expr import (
     Statements,
     Unary,
     path_of,
+    pointee,
     strip,
     walk,
 )
@@ -59,7 +60,7 @@ from dmamigrate.values.questions import (
     closed,
     text_of,
 )
-from dmamigrate.values.shapes import base_of, both, last_value, pointee, seen_inside, through_pointer, winds
+from dmamigrate.values.shapes import base_of, both, last_value, seen_inside, through_pointer, winds
 from dmamigrate.values.tables import Tables
 
 

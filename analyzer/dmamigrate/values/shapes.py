@@ -45,14 +45,6 @@ def last_value(macro: Function) -> tuple[int, Expr] | None:
     return next(((i, n.expr) for i, n in reversed(list(enumerate(macro.nodes))) if n.expr is not None), None)
 
 
-def pointee(argument: Expr) -> Expr:
-    """What a pointer that is handed over points to."""
-    inner = strip(argument)
-    if isinstance(inner, Unary) and inner.op == "&":
-        return inner.parts[0]
-    return Unary(argument.start, argument.end, (argument,), "*")
-
-
 def through_pointer(place: Expr) -> bool:
     """Whether a place is reached through a pointer, which may point to what another one does."""
     while isinstance(place, Member | Index):
