@@ -433,6 +433,23 @@ def test_a_macro_is_the_driver_s_own_but_for_the_kernel_s(
 
 
 @pytest.mark.parametrize(
+    ("target", "status", "reason"),
+    [
+        pytest.param("6.17", "unknown", "6.17 has no dma_map_phys()", id="before it came"),
+        pytest.param("6.18", "proved", None, id="from then on"),
+    ],
+)
+def test_what_a_version_does_not_have_is_not_proved_for_it(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...], target: str, status: str, reason: str | None
+) -> None:
+    (tmp_path / "driver.c").write_text(HEAD + _resource(BAR) + RESOURCE)
+    report = scans.scan(scans.Options((tmp_path,), all_rules, known, tree=tmp_path, target=target))
+    verdict = _found(report).verdict
+    assert verdict.status == status
+    assert reason is None or verdict.reason == reason
+
+
+@pytest.mark.parametrize(
     ("defect", "held"),
     [
         pytest.param("unmap-wrong-handle", True, id="another handle"),
