@@ -24,7 +24,6 @@ from dmamigrate.errors import UsageError
 from dmamigrate.findings import Edit, Report
 from dmamigrate.judge import Result, Work
 from dmamigrate.patch import files
-from dmamigrate.paths.places import live_after
 from dmamigrate.program.queries import Budget
 from dmamigrate.program.tree import Tree
 from dmamigrate.report.visible import visible
@@ -774,6 +773,6 @@ def test_a_long_chain_of_locals_takes_memory_for_its_length_only(tmp_path: Path)
     (tmp_path / "win.c").write_text(f"void f(phys_addr_t v0)\n{{\n{body}}}\n")
     unit = Tree(tmp_path).unit("win.c")
     assert unit is not None
-    live = live_after(unit.functions("f")[0])
+    live = unit.functions("f")[0].live
     assert len(live) > length
     assert sum(map(sys.getsizeof, live)) < 2 << 20  # bytes; a set of names for each place takes 300 MB

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from dmamigrate.paths.places import Frame, behind, below, enter, live_after
+from dmamigrate.paths.places import Frame, behind, below, enter
 from dmamigrate.paths.setters import Setters
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
 from dmamigrate.paths.told import ERROR_POINTERS, as_pointer, combined, if_true, other_than, updated
@@ -90,7 +90,7 @@ class Explorer:
     def _through(self, frame: Frame, starts: list[tuple[int, State]]) -> Outcomes:
         """The ways out of a function, each with what it returns."""
         fn = frame.fn
-        live = live_after(fn)
+        live = fn.live
         queue = list(starts)
         seen: set[tuple[int, frozenset[tuple[str, Value]]]] = set()
         exits: dict[tuple[frozenset[tuple[str, Value]], Value], State] = {}

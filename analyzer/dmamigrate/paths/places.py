@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cache
 
 from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, path_of, strip, walk
 from dmamigrate.syntax.functions import Function
@@ -94,24 +93,6 @@ def below(place: str, root: str) -> bool:
 def behind(place: str, pointer: str) -> bool:
     """Whether `place` is what `pointer` points to, or a part of it."""
     return place == f"*{pointer}" or place.startswith((f"{pointer}->", f"{pointer}[", f"*{pointer}."))
-
-
-@cache
-def live_after(fn: Function) -> tuple[int, ...]:
-    """For each node the variables that it, or what may come after it, names: a bit for each, so that long functions stay small."""
-    used = [0] * len(fn.nodes)
-    for index, node in enumerate(fn.nodes):
-        for one in walk(node.expr) if node.expr is not None else ():
-            if isinstance(one, Name) and one.variable >= 0:
-                used[index] |= 1 << one.variable
-    queue = list(range(len(fn.nodes)))
-    while queue:
-        index = queue.pop()
-        for before in fn.predecessors[index]:
-            if used[index] & ~used[before]:
-                used[before] |= used[index]
-                queue.append(before)
-    return tuple(used)
 
 
 def sources(frame: Frame, expr: Expr) -> frozenset[str]:

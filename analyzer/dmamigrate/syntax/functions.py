@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from dmamigrate.syntax.expr import Assign, Call, Expr, evaluated, path_of, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, Name, evaluated, path_of, walk
 from dmamigrate.syntax.source import Source
 
 
@@ -101,6 +101,23 @@ class Function:
             for edge in node.edges:
                 before[edge.to].append(index)
         return tuple(map(tuple, before))
+
+    @cached_property
+    def live(self) -> tuple[int, ...]:
+        """For each node the variables that it, or what may come after it, names: a bit for each, so that long functions stay small."""
+        used = [0] * len(self.nodes)
+        for index, node in enumerate(self.nodes):
+            for one in walk(node.expr) if node.expr is not None else ():
+                if isinstance(one, Name) and one.variable >= 0:
+                    used[index] |= 1 << one.variable
+        queue = list(range(len(self.nodes)))
+        while queue:
+            index = queue.pop()
+            for before in self.predecessors[index]:
+                if used[index] & ~used[before]:
+                    used[before] |= used[index]
+                    queue.append(before)
+        return tuple(used)
 
     @cached_property
     def effects(self) -> tuple[tuple[Effect, ...], ...]:
