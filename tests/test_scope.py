@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dmamigrate.findings import Report
 from dmamigrate.program.tree import Tree
 
 
@@ -34,3 +36,55 @@ def test_a_module_is_a_folder(tmp_path: Path, files: dict[str, str], module: str
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert Tree(tmp_path).module("a/fx/fx.c") == module
+
+
+FX = """\
+#include <linux/dma-mapping.h>
+#include <linux/pci.h>
+#include "fx.h"
+
+void fx_probe(struct fx *f, struct pci_dev *pdev)
+{
+	f->bar = pci_resource_start(pdev, 0);
+}
+
+int fx_map(struct fx *f, struct device *dev)
+{
+	f->at = dma_map_resource(dev, f->bar, 64, DMA_TO_DEVICE, 0);
+	return dma_mapping_error(dev, f->at);
+}
+
+void fx_unmap(struct fx *f, struct device *dev)
+{
+	dma_unmap_resource(dev, f->at, 64, DMA_TO_DEVICE, 0);
+}
+"""
+STRUCT = "struct fx { phys_addr_t bar; dma_addr_t at; };\n"
+OTHER = '#include "../fx.h"\nvoid by_probe(struct fx *f)\n{\n\tf->bar = virt_to_phys(kmalloc(64, GFP_KERNEL));\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "certain"),
+    [
+        pytest.param({"a/fx.h": STRUCT}, True, id="the struct of the folder above, which builds something itself"),
+        pytest.param(
+            {"a/fx.h": STRUCT, "a/by/Makefile": "obj-m += by.o", "a/by/by.c": OTHER}, False,
+            id="another module below that may set it",
+        ),
+        pytest.param(
+            {"a/fx/fx.h": STRUCT, "a/by/Makefile": "obj-m += by.o", "a/by/by.c": "int by;\n"}, True, id="a struct of its own"
+        ),
+        pytest.param({"inc/deep/fx.h": STRUCT}, True, id="a header that an -I leads to"),
+        pytest.param({"inc/one/fx.h": STRUCT, "inc/two/fx.h": STRUCT}, False, id="two of that name, as far away"),
+    ],
+)  # fmt: skip
+def test_stores_are_looked_for_where_the_struct_is_seen(
+    tmp_path: Path, scan_folder: Callable[[Path], Report], files: dict[str, str], certain: bool
+) -> None:
+    built = {"a/Makefile": "obj-m += core.o", "a/fx/Makefile": "obj-m += fx.o", "a/fx/fx.c": FX}
+    for name, text in {**built, **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (found,) = [found for found in scan_folder(tmp_path).findings if found.callee == "dma_map_resource"]
+    assert found.origin is not None
+    assert (found.origin.kinds[0], found.origin.certain) == ("pci-bar", certain)

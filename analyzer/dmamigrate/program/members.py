@@ -75,20 +75,20 @@ class Members:
         outer = tag.partition("::")[0]
         home = self._tree.struct(outer, unit)
         scope = self._tree.scope(home[1], unit.source.path) if home else None
-        complete = scope is not None
+        complete = scope is not None and not self._tree.leaves_out(scope, unit.source.path)
         folder = scope if scope is not None else self._tree.module(unit.source.path)
         if not self._tree.is_driver_folder(folder):
             return (), False
         result: list[Store] = []
         # a struct of one file is nobody else's, whatever its name
         own = home is not None and home[1].endswith(".c")
-        for path in (home[1],) if home is not None and own else self._tree.search(field, folder):
+        for path in (home[1],) if home is not None and own else self._tree.search_from(field, folder, unit.source.path):
             if not self._may_store(path, tag, field):
                 continue
             other = self._tree.unit(path)
             if other is not None and (home is None or self._tree.struct_home(outer, other) in (home[1], "")):
                 result += self._in_unit(other, tag, field)
-        sharing = (home[1],) if home is not None and own else self._tree.search(outer, folder)
+        sharing = (home[1],) if home is not None and own else self._tree.search_from(outer, folder, unit.source.path)
         for path in sharing if home is not None and field in self._members(tag, home[0]) else ():
             other = self._tree.unit(path)
             if other is not None:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from dmamigrate.errors import SourceError
+from dmamigrate.program.includes import HEADER_ROOTS, Includes, common
 from dmamigrate.program.reads import UNREADABLE, Group, Listing, Reads, Seen, digest_of, listed, stamp_of
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
@@ -23,8 +24,6 @@ _LARGEST = 2_000_000
 _LARGEST_HEADER = 200_000
 # Folders that hold many unrelated modules, too many to be searched for the sake of one.
 _MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs", "tools", "samples", "Documentation"})
-# What a call may resolve to when it is not a driver's own: never searched, the tables speak for it.
-_HEADER_ROOTS = ("include", "arch/x86/include")
 
 
 _UP = re.compile(r"\.\./\w|/\.\.\s*$", re.MULTILINE)
@@ -64,17 +63,18 @@ class Tree:
         self._overlay = overlay or {}
         self._shared = shared if shared is not None else Shared()
         self._reads = reads if reads is not None else Reads()
-        self._is_kernel = (root / "MAINTAINERS").exists()
         self._units: dict[str, Unit | None] = {}
         self._data: dict[str, tuple[bytes, Seen]] = {}
         self._folders: dict[str, Listing] = {}
-        self._include: dict[tuple[str, str, bool], tuple[str | None, tuple[str, ...]]] = {}
+        self._is_kernel = (root / "MAINTAINERS").exists()
+        self._includes = Includes(self._folder, None if self._is_kernel else lambda: self.below("", 4000), self._reads)
         self._headers: dict[str, tuple[Unit, ...]] = {}
         self._search = cache(self._search_uncached)
         self._texts: dict[str, tuple[tuple[tuple[str, bytes], ...], Group]] = {}
         self._direct: dict[str, tuple[str, ...]] = {}
         self._makefiles: dict[str, tuple[str, tuple[tuple[str, Seen], ...]]] = {}
         self._module = cache(self._module_uncached)
+        self._left_out: dict[str, frozenset[str]] = {}
         self._struct = cache(self._struct_uncached)
         self._find_functions = cache(self._find_functions_uncached)
         self._tells = cache(self._tells_uncached)
@@ -147,7 +147,7 @@ class Tree:
 
     def _folder(self, folder: str) -> Listing:
         """What is in a folder."""
-        known = self._shared.folders if folder.startswith(_HEADER_ROOTS) and not self._overlay else self._folders
+        known = self._shared.folders if folder.startswith(HEADER_ROOTS) and not self._overlay else self._folders
         if folder not in known:
             more = [path for path in self._overlay if path.rpartition("/")[0] == folder]
             known[folder] = listed(self.root, folder, more)
@@ -188,6 +188,30 @@ class Tree:
         texts, read = self._texts[folder]
         self._reads.group(read)
         return texts
+
+    def search_from(self, word: str, folder: str, path: str) -> tuple[str, ...]:
+        """The C files below `folder`, and those of the module that `path` is built into, that hold `word`."""
+        own = self.module(path)
+        if own == folder or not own.startswith(f"{folder}/" if folder else ""):
+            return self.search(word, folder)
+        return tuple(dict.fromkeys((*self.search(word, folder), *self.search(word, own))))
+
+    def leaves_out(self, folder: str, path: str) -> bool:
+        """Whether modules are built below `folder`, beside the one of `path`, that are not looked into for what that one asks."""
+        if folder == self.module(path):
+            return False
+        if folder not in self._left_out:
+            self._left_out[folder] = frozenset(self._built_apart(folder))
+        return not self._left_out[folder] <= {self.module(path)}
+
+    def _built_apart(self, folder: str) -> Iterator[str]:
+        queue = [folder]
+        while queue and self._has_makefile(folder):
+            for one in self._folder(queue.pop(0)).folders:
+                if self._builds(one) and not self._reaches_up(one):
+                    yield one
+                else:
+                    queue.append(one)
 
     def search_any(self, words: Iterable[str], folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold one of `words` as a whole identifier."""
@@ -258,16 +282,6 @@ class Tree:
     def _builds(self, folder: str) -> bool:
         return _BUILDS.search(self._makefile(folder)) is not None
 
-    @staticmethod
-    def common(first: str, second: str) -> str:
-        """The deepest folder that holds both folders."""
-        parts: list[str] = []
-        for a, b in zip(first.split("/"), second.split("/"), strict=False):
-            if a != b:
-                break
-            parts.append(a)
-        return "/".join(parts)
-
     def is_driver_folder(self, folder: str) -> bool:
         """Whether `folder` may be searched whole for what one driver does: not drivers/ or include/ itself."""
         if not self._is_kernel:
@@ -318,39 +332,8 @@ class Tree:
         return found
 
     def _resolved(self, unit: Unit) -> tuple[str, ...]:
-        found = (self.resolve_include(unit.source.path, name, quoted) for name, quoted in unit.includes)
+        found = (self._includes.resolve(unit.source.path, name, quoted) for name, quoted in unit.includes)
         return tuple(dict.fromkeys(one for one in found if one is not None))
-
-    def resolve_include(self, includer: str, name: str, quoted: bool) -> str | None:
-        """The path of an included header, None if it is not in the tree."""
-        key = (includer.rpartition("/")[0], name, quoted)
-        if key not in self._include:
-            self._include[key] = self._find_include(*key)
-        found, looked_into = self._include[key]
-        for folder in looked_into:
-            self._folder(folder)
-        return found
-
-    def _find_include(self, folder: str, name: str, quoted: bool) -> tuple[str | None, tuple[str, ...]]:
-        """The path of an included header, and the folders that were looked into for it."""
-        candidates: list[str] = []
-        if quoted:
-            # -I $(src)/.. and the like
-            parent = folder.rpartition("/")[0]
-            candidates = [
-                f"{folder}/{name}",
-                f"{parent}/{name}",
-                f"{folder}/include/{name}",
-                f"{parent}/include/{name}",
-            ]
-            candidates = [os.path.normpath(c.lstrip("/")) for c in candidates]
-        candidates += [f"{root}/{name}" for root in (*_HEADER_ROOTS, "include/uapi")]
-        looked_into: list[str] = []
-        for candidate in candidates:
-            looked_into.append(candidate.rpartition("/")[0])
-            if candidate in self._folder(looked_into[-1]).names:
-                return candidate, tuple(looked_into)
-        return None, tuple(looked_into)
 
     # definitions
 
@@ -464,7 +447,7 @@ class Tree:
 
     def scope(self, defined: str, used: str) -> str | None:
         """The folder in which everything that sees a definition lies, None if that is too wide to search."""
-        folder = self.common(self.module(defined), self.module(used))
+        folder = common(self.module(defined), self.module(used))
         if defined.startswith("include/"):
             return None
         return folder if self.is_driver_folder(folder) else None
