@@ -109,6 +109,26 @@ def test_what_is_right_is_proved(code: str, scan_text: Callable[[str], Report]) 
             id="RAM shares the unmap",
         ),
         pytest.param(
+            _phys(f"f->buf ? {RAM} : {BAR}") + PHYS,
+            "on some paths the address is no device memory",
+            id="RAM or a BAR",
+        ),
+        pytest.param(
+            _resource(BAR).replace("64, DMA_TO_DEVICE, 0", "64, DMA_TO_DEVICE") + RESOURCE,
+            "driver.c:13: dma_map_resource() has 4 arguments",
+            id="an argument is missing",
+        ),
+        pytest.param(
+            "#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)\n" + _resource(BAR) + RESOURCE + "#endif\n",
+            "driver.c:14: only kernels without dma_map_phys() compile this call",
+            id="what only older kernels compile",
+        ),
+        pytest.param(
+            _resource(BAR).replace(", 64,", ", ({ 64; }),") + RESOURCE,
+            "driver.c:13: this call is not whole: a semicolon stands in it",
+            id="a statement in the call",
+        ),
+        pytest.param(
             _phys(BAR) + _phys(f"f->buf ? {RAM} : {BAR}", name="fx_both") + PHYS,
             "dma_map_phys() at driver.c:19 shares an unmap with this map, and maps pci-bar, ram",
             id="RAM or a BAR shares the unmap",
@@ -272,6 +292,15 @@ def test_a_life_that_falls_in_two_is_refuted(
     report = scan_with(HEAD + _resource(BAR) + RESOURCE, rules.read(file))
     (found,) = [f for f in report.findings if f.rule == "fx-halves"]
     assert (found.verdict.status, found.verdict.reason, found.verdict.counterexample) == (status, reason, example)
+
+
+def test_an_end_without_a_template_keeps_the_map_as_it_is(scan_with: Callable[..., Report], tmp_path: Path) -> None:
+    before, _, rest = WEAK.partition("\n- dma_unmap_phys")
+    (tmp_path / "fx-half.toml").write_text(before + "\n'''" + rest.partition("'''")[2])
+    report = scan_with(HEAD + _phys(BAR) + PHYS, rules.read(tmp_path / "fx-half.toml"))
+    (found,) = [found for found in report.findings if found.rule == "fx-half"]
+    why = "driver.c:19: dma_unmap_phys() also ends this mapping and has no rewrite"
+    assert (found.rewrite.status, found.rewrite.reason) == ("withheld", why)
 
 
 @pytest.mark.parametrize(

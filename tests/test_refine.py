@@ -8,10 +8,24 @@ from functools import cache
 
 import pytest
 
+from dmamigrate.errors import ModelError
 from dmamigrate.findings import Kind
-from dmamigrate.model.machine import ERROR
-from dmamigrate.model.refine import FAILS, LifeCalls, compare, every_set, memory_of, run, severity, unpaired
-from dmamigrate.model.states import MMIO, READ_ATTRS, SKIP_CPU_SYNC, relevant
+from dmamigrate.model.machine import ERROR, Outcome
+from dmamigrate.model.refine import (
+    FAILS,
+    PROPERTIES,
+    LifeCalls,
+    LifeOutcome,
+    Worse,
+    broken,
+    compare,
+    every_set,
+    memory_of,
+    run,
+    severity,
+    unpaired,
+)
+from dmamigrate.model.states import MMIO, READ_ATTRS, SKIP_CPU_SYNC, State, relevant
 
 PAIRS = (
     ("dma_map_phys", "dma_unmap_phys"),
@@ -87,3 +101,111 @@ def test_a_wrong_attribute_is_named_for_what_it_does(attrs: frozenset[str], why:
 def test_half_a_life_is_of_two_families() -> None:
     assert unpaired(LifeCalls("dma_map_phys", frozenset({MMIO}), "dma_unmap_resource", frozenset()))
     assert not unpaired(OLD)
+
+
+WORST_FIRST = (
+    "data is lost: memory that is not coherent is mapped without cache maintenance",
+    "the kernel dies: memory that nothing maps is copied",
+    "another address than the mapped one is unmapped, and the mapping stays",
+    "device memory is copied through a bounce buffer, which the CPU cannot",
+    "the CPU's caches are maintained over device memory",
+    "an IOMMU maps device memory as cacheable",
+    "a dma_map_ops table maps device memory as system memory",
+    "the address of device memory gets an encryption bit",
+    "the unmap does not undo what the map did",
+    "map and unmap disagree on an attribute, which dma-debug reports",
+    "the unmap is not rewritten with its map",
+    "a mapping that worked fails",
+    "the mapping is refused because a page exists",
+    "the outcome differs",
+    "KMSAN looks at the contents of device memory, or of a page that is not there",
+)
+
+
+def test_what_is_worst_comes_first() -> None:
+    assert [severity(what) for what in WORST_FIRST] == list(range(len(WORST_FIRST)))
+    assert {what for what, _ in PROPERTIES} <= set(WORST_FIRST)
+
+
+def _life(address: str, done: str, undone: str | None = "", astray: bool = False) -> LifeOutcome:
+    effects = [tuple(filter(None, text.split("; "))) for text in (done, undone or "")]
+    return LifeOutcome(Outcome(address, effects[0]), Outcome(None, effects[1]) if undone is not None else None, astray)
+
+
+BAR, RAM, COHERENT = State(memory="bar"), State(memory="ram", coherent=False), State(memory="ram", coherent=True)
+CACHED, MAPPED = "cache for device P", "iommu_map P MMIO|READ"
+
+
+@pytest.mark.parametrize(
+    ("state", "life", "broken_are"),
+    [
+        pytest.param(RAM, _life("P", ""), {0}, id="no cache maintenance"),
+        pytest.param(RAM, _life("P", CACHED, "cache for CPU P"), set(), id="cache maintenance at both ends"),
+        pytest.param(RAM, _life(ERROR, "", None), set(), id="no mapping, no maintenance"),
+        pytest.param(RAM, _life("BUS", ""), set(), id="a bus address needs none"),
+        pytest.param(RAM, _life("OPS", ""), set(), id="a table's is the table's affair"),
+        pytest.param(COHERENT, _life("P", ""), set(), id="coherent memory needs none"),
+        pytest.param(COHERENT, _life("P", "", "Oops"), {1}, id="an Oops at the unmap"),
+        pytest.param(COHERENT, _life("P", "BUG"), {1}, id="a BUG at the map"),
+        pytest.param(COHERENT, _life("P", "", astray=True), {2}, id="another address"),
+        pytest.param(BAR, _life("B", "bounce P", "release bounce without copy"), {3}, id="a bounce of device memory"),
+        pytest.param(COHERENT, _life("B", "bounce P", "release bounce without copy"), set(), id="a bounce of RAM"),
+        pytest.param(BAR, _life("P", CACHED, "cache for CPU P"), {4}, id="caches over device memory"),
+        pytest.param(BAR, _life("IOVA", "iommu_map P CACHE|READ", "iommu_unmap"), {5}, id="cacheable"),
+        pytest.param(BAR, _life("IOVA", "iommu_map P READ", "iommu_unmap"), {5}, id="not said to be MMIO"),
+        pytest.param(BAR, _life("IOVA", MAPPED, "iommu_unmap"), set(), id="said to be MMIO"),
+        pytest.param(COHERENT, _life("IOVA", "iommu_map P CACHE|READ", "iommu_unmap"), set(), id="RAM is cacheable"),
+        pytest.param(
+            BAR, _life("OPS", "ops map_phys; table maps it as memory", "ops unmap_phys"), {6}, id="a table not told"
+        ),
+        pytest.param(
+            BAR, _life("OPS", "ops map_phys MMIO; table maps it as memory", "ops unmap_phys MMIO"), set(), id="a table told"
+        ),
+        pytest.param(BAR, _life("P+enc", ""), {7}, id="an encryption bit"),
+        pytest.param(COHERENT, _life("P+enc", ""), set(), id="that of encrypted RAM"),
+        pytest.param(BAR, _life("IOVA", MAPPED), {8}, id="still mapped"),
+        pytest.param(COHERENT, _life("P", "", "iommu_unmap"), {8}, id="unmapped, and never mapped"),
+        pytest.param(COHERENT, _life("B", "bounce P"), {8}, id="a bounce that stays"),
+        pytest.param(COHERENT, _life("P", CACHED), {8}, id="maintained for the device only"),
+        pytest.param(COHERENT, _life("P", "ops map_page", "ops unmap_sg"), {8}, id="another callback of the table"),
+        pytest.param(COHERENT, _life("P", "ops map_page", "ops unmap_page"), set(), id="its own callback"),
+        pytest.param(COHERENT, _life("P", MAPPED, None), set(), id="a life without an end"),
+        pytest.param(BAR, _life(ERROR, "warn of its page", None), {12}, id="refused for its page"),
+        pytest.param(BAR, _life("P", "kmsan"), {14}, id="looked at by KMSAN"),
+        pytest.param(COHERENT, _life("P", "kmsan"), set(), id="RAM that KMSAN may look at"),
+    ],
+)  # fmt: skip
+def test_what_a_life_breaks(state: State, life: LifeOutcome, broken_are: set[int]) -> None:
+    assert broken(state, life) == {WORST_FIRST[number] for number in broken_are}
+
+
+def test_a_life_s_own_wish_for_no_cache_work_loses_no_data() -> None:
+    assert broken(RAM, _life("P", ""), skip=True) == frozenset()
+
+
+def test_outcomes_in_words() -> None:
+    life = _life("IOVA", MAPPED, "iommu_unmap", astray=True)
+    words = "returns IOVA; iommu_map P MMIO|READ; unmap: iommu_unmap of another address"
+    assert (life.describe(), _life(ERROR, "warn", None).describe()) == (words, "returns ERROR; warn")
+    shown = Worse("x", BAR, life, _life("P", ""))
+    assert shown.describe() == f"{BAR.describe()}: before: {words}; after: returns P; no effect; unmap: no effect"
+
+
+def test_no_state_proves_nothing() -> None:
+    with pytest.raises(
+        ModelError, match=r"no state was asked about, which proves nothing; name an origin that the model knows\Z"
+    ):
+        compare(OLD, OLD, (), "7.3")
+
+
+@pytest.mark.parametrize(
+    ("mapped", "given"),
+    [
+        pytest.param("dma_iova_link", "dma_iova_unlink", id="a range and what unlinks it"),
+        pytest.param("dma_iova_link", "dma_iova_destroy", id="a range and what destroys it"),
+        pytest.param("dma_map_phys", "dma_unmap_phys", id="one name"),
+    ],
+)
+def test_what_ends_a_map_is_of_its_family(mapped: str, given: str) -> None:
+    assert not unpaired(LifeCalls(mapped, frozenset(), given, frozenset()))
+    assert unpaired(LifeCalls(mapped, frozenset(), "dma_unmap_sg_attrs", frozenset()))
