@@ -7,12 +7,26 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from dmamigrate.program.macros import Setters, Setting, standing_for
 from dmamigrate.program.objects import Overwrites
 from dmamigrate.program.reach import root_of, substitute
 from dmamigrate.program.records import CallSite, Store, file_scope
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types, struct_tag
-from dmamigrate.syntax.expr import Assign, Call, Cast, Expr, Index, Initializer, Member, Unary, strip, walk
+from dmamigrate.syntax.expr import (
+    Assign,
+    Call,
+    Cast,
+    Expr,
+    Index,
+    Initializer,
+    Member,
+    Name,
+    Unary,
+    pointee,
+    strip,
+    walk,
+)
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
 from dmamigrate.syntax.unit import Unit, occurrences
@@ -20,27 +34,35 @@ from dmamigrate.syntax.unit import Unit, occurrences
 _HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 
 # Comments may stand between: what is looked at first is the file as it is.
-_STORED = re.compile(rb"(?:\s|\\\n|/\*.*?\*/|\[[^\]]*\])*(?:=(?!=)|[-+|&^*/%]=|<<=|>>=|\+\+|--)", re.DOTALL)
-_WRITTEN = re.compile(rb"\b(?:WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap)\s*\([^;{}]*\Z")
+_STORED = re.compile(rb"(?:[\s)]|\\\n|/\*.*?\*/|\[[^\]]*\])*(?:=(?!=)|[-+|&^*/%]=|<<=|>>=|\+\+|--)", re.DOTALL)
 _HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
 _KEPT = re.compile(rb"\bdma_unmap_(?:addr|len)_set\s*\([^;{}]*,\Z")
+_DEFINES = re.compile(rb"^[ \t]*#|\\[ \t]*$")
+_ALONE = re.compile(rb"\s*[),;]")
 _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
 # A variable's declaration, which is its only one or stands after others; what is no type is told by its name.
 _AS_STRUCT = rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*%s\b"
 _AS_TYPE = rb"[(,;{}]\s*(?:const\s+)?(\w+)\s*\*+\s*%s\s*[,)=;]"
+# A member that is reached by adding its offset.
+_BY_OFFSET = rb"\+\s*offsetof\s*\([^()]*\b%s\s*\)"
 # Files that name a struct, beyond which copies of it as a whole are not looked for.
 _FILES = 120
 
 
-def _store_places(text: bytes, field: bytes) -> Iterator[tuple[int, bytes]]:
-    """Where a member of this name is stored to, or handed on by address, and the variable before it if that is all."""
+def _store_places(text: bytes, field: bytes, by: Setting, behind: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Where a member of this name is stored to, or handed on by address, and the variable before it if that is all.
+
+    With `behind` also where it is kept or handed on itself, an array or a pointer through which others may store.
+    """
     for at in occurrences(text, field):
         end = at + len(field)
         before = text[max(0, at - 100) : at].rstrip()
-        named = before.endswith((b"->", b"."))
-        if (named and (_STORED.match(text, end) or _HANDED.search(before) or _WRITTEN.search(before))) or (
-            before.endswith(b",") and _KEPT.search(before)
-        ):
+        if before.endswith((b"->", b".")):
+            found = _STORED.match(text, end) or _HANDED.search(before) or by.handed.search(before)
+            found = found or (_ALONE.match(text, end) if behind else None)
+        else:
+            found = by.named.search(before) if by.named is not None else None
+        if found or (before.endswith(b",") and _KEPT.search(before)):
             base = _SIMPLE_BASE.search(before)
             yield at, base.group(1) if base else b""
 
@@ -49,19 +71,37 @@ class Members:
     """Answers for one tree."""
 
     def __init__(
-        self, tree: Tree, types: Types, aliases: dict[str, str], copies: dict[str, tuple[int, int | None]]
+        self,
+        tree: Tree,
+        types: Types,
+        aliases: dict[str, str],
+        copies: dict[str, tuple[int, int | None]],
+        setters: Setters,
     ) -> None:
-        """`aliases` are macros that name a member, `copies` calls that overwrite what an argument points to."""
+        """`aliases` are macros that name a member, `copies` calls that overwrite what an argument points to.
+
+        `setters` are what sets a member without an assignment.
+        """
         self._tree = tree
+        self._setters = setters
         self._types = types
         self._aliases = aliases
         self._overwrites = Overwrites(tree, types, copies)
+        self.of_elements = cache(self._of_elements)
         self.of_field = cache(self._of_field)
         self.in_file = cache(self._in_file)
         self.only_struct_with = cache(self._only_struct_with)
 
     def _of_field(self, tag: str, field: str, unit: Unit) -> tuple[tuple[Store, ...], bool]:
-        """The stores to a member and to those that share its memory, and whether every place that can see it was read."""
+        """The stores to a member itself, not to what it points to, as `of_elements` has them."""
+        stores, complete = self.of_elements(tag, field, unit)
+        return tuple(store for store in stores if not store.behind), complete
+
+    def _of_elements(self, tag: str, field: str, unit: Unit) -> tuple[tuple[Store, ...], bool]:
+        """The stores to a member, to what it points to and to those that share its memory.
+
+        And whether every place that can see it was read.
+        """
         stores, complete = self._of_one(tag, field, unit)
         for other in sorted(self._tree.sharing(tag, field, unit)):
             inner, _, name = other.rpartition(".")
@@ -80,10 +120,16 @@ class Members:
         if not self._tree.is_driver_folder(folder):
             return (), False
         result: list[Store] = []
+        behind = self._points(tag, field, unit)
         # a struct of one file is nobody else's, whatever its name
         own = home is not None and home[1].endswith(".c")
         for path in (home[1],) if home is not None and own else self._tree.search_from(field, folder, unit.source.path):
-            if not self._may_store(path, tag, field):
+            renamed = standing_for(field, self._tree.contents(path))
+            if doubt := next((name for name in sorted(renamed) if self._sets(name, folder, unit)), None):
+                nowhere = Expr(0, 0)
+                why = f"{doubt}, which is set, stands for .{field}"
+                result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
+            if not self._may_store(path, tag, field, behind):
                 continue
             other = self._tree.unit(path)
             if other is not None and (home is None or self._tree.struct_home(outer, other) in (home[1], "")):
@@ -100,11 +146,25 @@ class Members:
             result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
         return tuple(result), complete
 
-    def _may_store(self, path: str, tag: str, field: str) -> bool:
+    def _may_store(self, path: str, tag: str, field: str, behind: bool) -> bool:
         """Whether a file may store to a member of this name: what tells needs no look at the file's structure."""
         text = self._tree.contents(path)
         aliases = (alias.encode() for alias, what in self._aliases.items() if what == f"{tag}.{field}")
-        return any(alias in text for alias in aliases) or next(_store_places(text, field.encode()), None) is not None
+        places = _store_places(text, field.encode(), self._setters.of(path), behind)
+        return any(alias in text for alias in aliases) or b"offsetof" in text or next(places, None) is not None
+
+    def _points(self, tag: str, field: str, unit: Unit) -> bool:
+        """Whether a member is an array or a pointer."""
+        found = self._types.field(tag, field, unit)
+        return found is not None and found[1].pointers > 0
+
+    def _sets(self, name: str, folder: str, unit: Unit) -> bool:
+        """Whether something below `folder` sets a member of this name."""
+        paths = self._tree.search_from(name, folder, unit.source.path)
+        return any(
+            next(_store_places(self._tree.contents(path), name.encode(), self._setters.of(path)), None) is not None
+            for path in paths
+        )
 
     @staticmethod
     def _members(tag: str, fields: dict[str, CType]) -> set[str]:
@@ -171,11 +231,13 @@ class Members:
 
     def _in_file(self, tag: str, field: str, unit: Unit) -> tuple[Store, ...]:
         """The stores to member `field` of struct `tag` in the file itself."""
-        return tuple(self._in_unit(unit, tag, field))
+        return tuple(store for store in self._in_unit(unit, tag, field) if not store.behind)
 
     def _in_unit(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         text = unit.source.blanked
-        places = list(_store_places(text, field.encode()))
+        by, behind = self._setters.of(unit.source.path), self._points(tag, field, unit)
+        places = list(_store_places(text, field.encode(), by, behind))
+        places += [(match.start(), b"") for match in re.finditer(_BY_OFFSET % re.escape(field.encode()), text)]
         for alias, what in self._aliases.items():
             if what == f"{tag}.{field}":
                 places += [(m.start(), b"") for m in re.finditer(rb"\b" + re.escape(alias.encode()) + rb"\s*\(", text)]
@@ -187,6 +249,11 @@ class Members:
                 if macro is not None and macro.macro and macro.start not in seen:
                     seen.add(macro.start)
                     yield from self._in_macro(macro, unit, tag, field)
+                elif macro is None and not _DEFINES.search(text, text.rfind(b"\n", 0, place) + 1, place):
+                    where = f"{unit.source.path}:{unit.source.line(place)}"
+                    nowhere = Expr(place, place)
+                    fn = file_scope(unit, field, place, place, nowhere)
+                    yield Store(fn, 2, nowhere, None, doubt=f"{where} may set .{field}, and is not taken apart")
                 continue
             if item.head in seen:
                 continue
@@ -250,7 +317,17 @@ class Members:
                 yield from (CallSite(fn, index, call) for index, call in fn.calls if call.name == macro.name)
 
     def _in_function(self, fn: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
+        if re.search(_BY_OFFSET % re.escape(field.encode()), fn.source.blanked[fn.start : fn.end]):
+            nowhere = Expr(fn.start, fn.start)
+            yield Store(fn, 0, nowhere, None, doubt=f"{fn.name}() reaches .{field} by its offset")
         for index, node in enumerate(fn.nodes):
+            if (
+                node.kind == "return"
+                and node.expr is not None
+                and self._is_member(strip(node.expr), tag, field, fn, unit)
+            ):
+                why = f"{fn.name}() returns {field}, and what is stored through that is not seen"
+                yield Store(fn, index, node.expr, None, doubt=why, behind=True)
             for expr in walk(node.expr) if node.expr is not None else ():
                 if not isinstance(expr, Call):
                     for part in map(strip, expr.parts):
@@ -273,6 +350,12 @@ class Members:
                                 )
                         if self._is_member(target, tag, field, fn, unit):
                             yield Store(fn, index, target, value if op == "=" else expr)
+                        elif self._is_untold(target, field, fn, unit):
+                            why = f"{fn.name}() sets .{field} of what is of no type that could be told"
+                            yield Store(fn, index, target, None, doubt=why)
+                        if self._is_member(strip(value), tag, field, fn, unit) and not isinstance(strip(value), Index):
+                            why = f"{fn.name}() keeps {field} in a pointer, and what is stored through that is not seen"
+                            yield Store(fn, index, target, None, doubt=why, behind=True)
                     case Cast(type=base, pointers=pointers) if isinstance(expr.parts[0], Initializer):
                         literal_tag = struct_tag(self._types.resolve(CType(base), unit))
                         yield from self._literal(fn, index, expr.parts[0], literal_tag, pointers > 0, tag, field, unit)
@@ -283,6 +366,32 @@ class Members:
                                 place = strip(inner.parts[0])
                                 if self._is_member(place, tag, field, fn, unit):
                                     yield Store(fn, index, place, argument, expr, position)
+                            else:
+                                yield from self._handed(fn, index, (expr, position), tag, field, unit)
+
+    def _handed(
+        self, fn: Function, node: int, handed: tuple[Call, int], tag: str, field: str, unit: Unit
+    ) -> Iterator[Store]:
+        """What a call sets that is handed the member itself, or its name."""
+        call, position = handed
+        inner = strip(call.args[position])
+        macros = self._setters.of(unit.source.path)
+        if isinstance(inner, Name) and inner.text == field and position in macros.members.get(call.name, ()):
+            yield Store(fn, node, inner, None, doubt=f"{call.name}() sets the member that it is handed the name of")
+        elif isinstance(inner, Member | Index) and self._is_member(inner, tag, field, fn, unit):
+            kind = self._types.of(inner, fn, unit)
+            if kind is not None and kind.pointers:
+                yield Store(fn, node, pointee(inner), call.args[position], call, position, behind=True)
+            elif (call.name, position) in self._setters.outs:
+                yield Store(fn, node, inner, call.args[position], call, position)
+            elif position in macros.arguments.get(call.name, ()):
+                yield Store(fn, node, inner, None, doubt=f"{call.name}() sets what it is handed in {fn.name}()")
+
+    def _is_untold(self, place: Expr, field: str, fn: Function, unit: Unit) -> bool:
+        """Whether a place is a member of this name of something whose type could not be told."""
+        while isinstance(place, Index):
+            place = strip(place.parts[0])
+        return isinstance(place, Member) and place.field == field and self._types.member(place, fn, unit) is None
 
     def _is_member(self, place: Expr, tag: str, field: str, fn: Function, unit: Unit) -> bool:
         while isinstance(place, Index):

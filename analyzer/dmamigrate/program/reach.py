@@ -22,6 +22,7 @@ from dmamigrate.syntax.expr import (
     walk,
 )
 from dmamigrate.syntax.functions import Function
+from dmamigrate.syntax.places import loose, normal
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,44 @@ def _behind(path: str, pointer: str) -> bool:
     return path == f"*{pointer}" or path.startswith((f"{pointer}->", f"*{pointer}.", f"{pointer}["))
 
 
+def _names(target: str, through: dict[str, frozenset[str]], levels: int = 3) -> Iterator[str]:
+    """The names of a place: its own, and those that it has by what the local that it begins with points to."""
+    yield target
+    root, inside, rest = target.partition("[]")
+    for there in through.get(root, ()) if inside and levels else ():
+        yield from _names(there + rest, through, levels - 1)
+
+
+def _part(value: Expr, rest: str) -> Expr | None:
+    """The part of a whole value that a path goes on with; None for zero."""
+    part: Expr | None = value
+    for field in rest.strip(".").split("."):
+        inner = strip(part) if part is not None else None
+        while isinstance(inner, Cast):
+            inner = inner.parts[0]
+        if inner is None or "[" in field:
+            return Expr(value.start, value.end) if inner is not None else None
+        if isinstance(inner, Initializer):
+            part = _designated(inner, field)
+        elif isinstance(inner, Unary) and inner.op == "*":
+            part = Member(value.start, value.end, (inner.parts[0],), field, True)
+        else:
+            part = Member(value.start, value.end, (inner,), field, False)
+    return part
+
+
+def _otherwise(fn: Function, index: int, expr: Assign, path: str) -> Iterator[Definition]:
+    """A store that may be one to `path` by another name: through a pointer that was copied, or by an index."""
+    target, wanted = loose(expr.parts[0]), normal(path)
+    if target is None or "[]" not in target:
+        return
+    for name in _names(target, fn.pointers):
+        if name == wanted:
+            yield Definition(index, expr.parts[1] if expr.op == "=" else expr, expr)
+        elif expr.op == "=" and wanted.startswith(f"{name}."):
+            yield Definition(index, _part(expr.parts[1], wanted[len(name) :]), expr)
+
+
 def _stores(fn: Function, index: int, path: str, use: Expr, effects: Effects) -> Iterator[tuple[Definition, bool]]:
     """The stores to `path` in one node, each with whether nothing earlier can be seen past it."""
     for expr, sure, paths in fn.effects[index]:
@@ -133,6 +172,8 @@ def _stores(fn: Function, index: int, path: str, use: Expr, effects: Effects) ->
                 yield Definition(index, projected, expr), sure and "[]" not in path[: len(target)]
             elif effects.aliases(expr.parts[0]):
                 yield Definition(index, value, expr), False
+            else:
+                yield from ((one, False) for one in _otherwise(fn, index, expr, path))
             continue
         assert isinstance(expr, Call), "nothing else has effects"
         for position, handed in enumerate(paths):

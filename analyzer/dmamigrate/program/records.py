@@ -24,7 +24,7 @@ class Store:
     """`place` becomes `value` at `node` of `fn`; with `call`, the callee stores through argument `argument`, from 0.
 
     `value` None means zero; with `call` it is the call's argument. In a macro, `user` is where it is used. A `doubt` is why
-    what is stored is not followed.
+    what is stored is not followed; with `behind` it is about what a pointer or an array holds, not about the pointer.
     """
 
     fn: Function
@@ -35,6 +35,7 @@ class Store:
     argument: int = -1
     user: CallSite | None = None
     doubt: str = ""
+    behind: bool = False
 
 
 def file_scope(unit: Unit, name: str, start: int, end: int, value: Expr) -> Function:

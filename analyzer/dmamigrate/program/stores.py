@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dmamigrate.program.callers import Callers
+from dmamigrate.program.macros import Setters
 from dmamigrate.program.members import Members
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
@@ -14,12 +15,21 @@ class Stores:
     """Answers for one tree."""
 
     def __init__(
-        self, tree: Tree, types: Types, aliases: dict[str, str], copies: dict[str, tuple[int, int | None]]
+        self,
+        tree: Tree,
+        types: Types,
+        aliases: dict[str, str],
+        copies: dict[str, tuple[int, int | None]],
+        outs: frozenset[tuple[str, int]],
     ) -> None:
-        """`aliases` are macros that name a member, `copies` calls that overwrite what an argument points to."""
-        members = Members(tree, types, aliases, copies)
+        """`aliases` are macros that name a member, `copies` calls that overwrite what an argument points to.
+
+        `outs` are the calls, each with the number of an argument, that put something there.
+        """
+        setters = Setters(tree, outs)
+        members = Members(tree, types, aliases, copies, setters)
         callers = Callers(tree, members)
-        self.of_field, self.in_file = members.of_field, members.in_file
+        self.of_field, self.of_elements, self.in_file = members.of_field, members.of_elements, members.in_file
         self.only_struct_with, self.searched = members.only_struct_with, members.searched
-        self.of_global = Variables(tree).of_global
+        self.of_global = Variables(tree, setters).of_global
         self.callers, self.set_by_macro, self.may_store = callers.of, callers.set_by_macro, callers.may_store

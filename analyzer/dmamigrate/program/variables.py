@@ -6,21 +6,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from dmamigrate.program.macros import Setters
 from dmamigrate.program.records import Store, file_scope
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax import parts
-from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Name, Unary, strip, walk
-from dmamigrate.syntax.unit import Unit
+from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Name, Unary, pointee, strip, walk
+from dmamigrate.syntax.functions import Function
+from dmamigrate.syntax.unit import Unit, occurrences
 
-# A variable that is assigned to, or whose address is handed on.
-_SET = rb"&\s*%s\b\s*(?:\[[^\]]*\]\s*)*[,)]|\b%s\b\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|(?:[-+|&^*/%%]|<<|>>)=|\+\+|--)"
+# A variable that is assigned to, or whose address is handed on; one that is an array also where it is kept or handed on itself.
+_SET = rb"&\s*%s\b\s*(?:\[[^\]]*\]\s*)*[,)]|\b%s\b(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|(?:[-+|&^*/%%]|<<|>>)=|\+\+|--)"
+_KEPT = rb"|(?:[=(,]|\breturn)\s*%s\s*[,);]"
 
 
 class Variables:
     """Answers for one tree."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, setters: Setters) -> None:
         self._tree = tree
+        self._setters = setters
 
     def of_global(self, name: str, unit: Unit) -> tuple[tuple[Store, ...], bool]:
         """The stores to global `name`, and whether every file that sees it was read."""
@@ -35,11 +39,14 @@ class Variables:
             else ()
         )
         result: list[Store] = []
-        may_set = re.compile(_SET % (word, word))
+        array = re.search(rb"\b" + word + rb"\s*\[", unit.source.code) is not None
+        may_set = re.compile(_SET % (word, word) + (_KEPT % word if array else b""))
         for path in paths:
-            other = self._tree.unit(path) if may_set.search(self._tree.contents(path)) else None
+            text = self._tree.contents(path)
+            handed = any(self._handed(path, text, at) for at in occurrences(text, name.encode()))
+            other = self._tree.unit(path) if handed or may_set.search(text) else None
             if other is not None:
-                result += self._global_in(other, name, may_set)
+                result += self._global_in(other, name, may_set, array)
         kept = re.compile(
             rb"(?:=|\breturn|\{)\s*&\s*" + word + rb"\b(?!\s*(?:->|\.|\[))|\bEXPORT_SYMBOL\w*\s*\(\s*" + word + rb"\b"
         )
@@ -51,12 +58,19 @@ class Variables:
         unit = self._tree.unit(path) if pattern.search(self._tree.contents(path)) else None
         return unit is not None and pattern.search(unit.source.blanked) is not None
 
-    def _global_in(self, unit: Unit, name: str, may_set: re.Pattern[bytes]) -> Iterator[Store]:
+    def _handed(self, path: str, text: bytes, at: int) -> bool:
+        """Whether what stands at `at` is handed to what may set it."""
+        return self._setters.of(path).handed.search(text[max(0, at - 100) : at]) is not None
+
+    def _global_in(self, unit: Unit, name: str, may_set: re.Pattern[bytes], array: bool) -> Iterator[Store]:
         for item in unit.named("variable", name):
             value = unit.initial_value(item)
             yield Store(file_scope(unit, name, item.head, item.end, value), 2, value, value)
         seen: set[int] = set()
-        for holder, at in self._tree.items_with(unit, may_set):
+        text = unit.source.blanked
+        handed = (at for at in occurrences(text, name.encode()) if self._handed(unit.source.path, text, at))
+        places = [*self._tree.items_with(unit, may_set), *((unit.item_at(at), at) for at in handed)]
+        for holder, at in places:
             if holder is None:
                 plain = re.compile(rb"\b" + re.escape(name.encode()) + rb"\s*=\s*([^;{]*);").match(unit.source.code, at)
                 if plain:
@@ -67,15 +81,35 @@ class Variables:
                 continue
             seen.add(holder.head)
             fn = unit.function(holder)
-            for index, node in enumerate(fn.nodes):
-                for expr in walk(node.expr) if node.expr is not None else ():
-                    if isinstance(expr, Assign) and self._is_global(expr.parts[0], name):
+            yield from self._in_function(fn, name, unit, array)
+
+    def _in_function(self, fn: Function, name: str, unit: Unit, array: bool) -> Iterator[Store]:
+        macros = self._setters.of(unit.source.path).arguments
+        for index, node in enumerate(fn.nodes):
+            kept = node.expr if node.kind == "return" else None
+            for expr in walk(node.expr) if node.expr is not None else ():
+                if isinstance(expr, Assign):
+                    if self._is_global(expr.parts[0], name):
                         yield Store(fn, index, expr.parts[0], expr.parts[1] if expr.op == "=" else expr)
-                    elif isinstance(expr, Call):
-                        for position, argument in enumerate(expr.args):
-                            inner = strip(argument)
-                            if isinstance(inner, Unary) and inner.op == "&" and self._is_global(inner.parts[0], name):
-                                yield Store(fn, index, inner.parts[0], argument, expr, position)
+                    kept = expr.parts[1]
+                elif isinstance(expr, Call):
+                    for position, argument in enumerate(expr.args):
+                        inner = strip(argument)
+                        if isinstance(inner, Unary) and inner.op == "&" and self._is_global(inner.parts[0], name):
+                            yield Store(fn, index, inner.parts[0], argument, expr, position)
+                        elif not self._is_global(inner, name):
+                            continue
+                        elif array and isinstance(inner, Name):
+                            yield Store(fn, index, pointee(inner), argument, expr, position)
+                        elif (expr.name, position) in self._setters.outs:
+                            yield Store(fn, index, inner, argument, expr, position)
+                        elif position in macros.get(expr.name, ()):
+                            yield Store(
+                                fn, index, inner, None, doubt=f"{expr.name}() sets what it is handed in {fn.name}()"
+                            )
+            if array and kept is not None and isinstance(strip(kept), Name) and self._is_global(kept, name):
+                why = f"{fn.name}() keeps {name} in a pointer, and what is stored through that is not seen"
+                yield Store(fn, index, kept, None, doubt=why)
 
     @staticmethod
     def _is_global(place: Expr, name: str) -> bool:

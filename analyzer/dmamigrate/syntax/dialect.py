@@ -63,7 +63,8 @@ _NOT_CALLED = frozenset(
 )
 _KEYWORD_HEADS = frozenset({b"if", b"while", b"for", b"switch", b"return", b"sizeof", b"do", b"else", b"case"})
 _CASE_RANGE = re.compile(rb"(?<=[\w)\s])\.\.\.(?=\s*[\w(\-'])")
-_EACH = re.compile(rb"\b([A-Za-z_]\w*(?:each|EACH)\w*)\s*\(")
+# What may stand before a single statement, as it may before a block: loops, and scope guards.
+_EACH = re.compile(rb"\b([A-Za-z_]\w*(?:each|EACH)\w*|scoped_\w+)\s*\(")
 _BLOCK_HEAD = re.compile(rb"\)\s*\{")
 _PLAIN_BLOCK = re.compile(rb"scoped|guard|with_|_class\b")
 _BARE_STATEMENT = re.compile(rb"(?<=[;{}:])\s*\n[ \t]*(?:([A-Za-z_]\w*)[ \t]*(\()|([A-Z][A-Z0-9_]+)(?=[ \t]*\n))")

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from dmamigrate.syntax.expr import Assign, Call, Expr, Name, evaluated, path_of, walk
+from dmamigrate.syntax.places import pointed_to
 from dmamigrate.syntax.source import Source
 
 
@@ -134,6 +135,20 @@ class Function:
             else ()
             for node in self.nodes
         )
+
+    @cached_property
+    def pointers(self) -> dict[str, frozenset[str]]:
+        """For each local what it is made to point to, as far as that has a name."""
+        found: dict[str, frozenset[str]] = {}
+        for node in self.effects:
+            for one in node:
+                local = one.paths[0] if isinstance(one.expr, Assign) and one.expr.op == "=" else None
+                if local is None or not local[1:].isdigit():
+                    continue
+                there = pointed_to(one.expr.parts[1])
+                if there is not None and not there.startswith(f"{local}["):
+                    found[local] = found.get(local, frozenset()) | {there}
+        return found
 
     @cached_property
     def calls(self) -> tuple[tuple[int, Call], ...]:

@@ -44,6 +44,7 @@ from dmamigrate.syntax.expr import (
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
 from dmamigrate.values.fills import Fills
+from dmamigrate.values.knowledge import RETURN
 from dmamigrate.values.questions import (
     Behind,
     Exit,
@@ -70,7 +71,9 @@ class Flow:
     def __init__(self, tree: Tree, tables: Tables, queries: Queries) -> None:
         self.tree = tree
         self.types = Types(tree, tables.knowledge.layouts)
-        self.stores = Stores(tree, self.types, tables.knowledge.aliases, tables.knowledge.copies)
+        known = tables.knowledge
+        outs = frozenset((name, out) for name, out in known.calls if out != RETURN)
+        self.stores = Stores(tree, self.types, known.aliases, known.copies, outs)
         self._tables = tables
         self._queries = queries
         self._fills = Fills(self, tables)
@@ -340,7 +343,8 @@ class Flow:
 
     def _into_field(self, question: Field) -> Inflows:
         tag, field = question.tag, question.field
-        stores, complete = self.stores.of_field(tag, field, question.unit)
+        of = self.stores.of_elements if question.element else self.stores.of_field
+        stores, complete = of(tag, field, question.unit)
         # what the tables answer at once comes first, so that a budget spent on the rest does not hide it
         ordered = sorted(stores, key=lambda store: not self._is_listed(store))
         label = tag.replace("::", ".")
@@ -381,10 +385,11 @@ class Flow:
         name, unit = question.name, question.unit
         stores, complete = self.stores.of_global(name, unit)
         edges = self.of_stores(stores, f"{name} is set here")
+        doubts = tuple(Stop(reason) for reason in dict.fromkeys(store.doubt for store in stores if store.doubt))
         if re.search(rb"\b(?:module|core|early)_param\w*\s*\([^;]*\b" + name.encode() + rb"\b", unit.source.blanked):
             return Inflows(edges, (Stop(f"{name} is a module parameter"),))
         outside = f"{name} is set outside of the files that were read"
-        return Inflows(edges, () if complete and edges else (Stop(outside, True),))
+        return Inflows(edges, (*doubts, *(() if complete and edges else (Stop(outside, True),))))
 
     # calls
 

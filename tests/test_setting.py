@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Ways to set a value that are easily overlooked: each makes an answer doubtful, and its right twin does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dmamigrate.findings import Finding, Report
+
+HEAD = """\
+#include <linux/dma-mapping.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+struct in { phys_addr_t bar; int k; };
+struct fx {
+	struct device *dev; struct pci_dev *pdev; phys_addr_t bar; dma_addr_t at; phys_addr_t bars[2]; struct in in;
+	void *priv; phys_addr_t *ptr; struct mutex lock;
+};
+#define RAM virt_to_phys(kmalloc(64, GFP_KERNEL))
+#define BAR pci_resource_start(f->pdev, 0)
+static phys_addr_t fx_bar;
+static phys_addr_t fx_bars[2];
+void fx_init(struct fx *f)
+{
+	f->bar = BAR;
+	f->bars[0] = BAR;
+	f->in.bar = BAR;
+	fx_bar = BAR;
+	fx_bars[0] = BAR;
+}
+void fx_unmap(struct fx *f)
+{
+	dma_unmap_resource(f->dev, f->at, 64, DMA_TO_DEVICE, 0);
+}
+"""
+MAP = """
+int fx_map(struct fx *f)
+{
+	phys_addr_t local = BAR, locals[2] = { BAR, BAR };
+	struct in own = { .bar = BAR };
+	%s
+	f->at = dma_map_resource(f->dev, %s, 64, DMA_TO_DEVICE, 0);
+	return dma_mapping_error(f->dev, f->at);
+}
+"""
+
+
+def _found(report: Report) -> Finding:
+    return next(found for found in report.findings if found.callee == "dma_map_resource" and found.origin is not None)
+
+
+def _set(body: str, before: str = "", value: str = "f->bar") -> str:
+    return f"{HEAD}{before}\nvoid fx_set(struct fx *f)\n{{\n\t{body}\n}}\n{MAP % ('', value)}"
+
+
+def _local(body: str, before: str = "", value: str = "local") -> str:
+    return f"{HEAD}{before}{MAP % (body, value)}"
+
+
+ELEMENT, OWN, GLOBAL, GLOBALS = "f->bars[0]", "own.bar", "fx_bar", "fx_bars[f->in.k]"
+BY_INDEX = "static void put(phys_addr_t *p) { p[0] = RAM; }"
+BY_ANY = "static void put(phys_addr_t *p, int i) { p[i] = RAM; }"
+BY_STEP = "static void put(phys_addr_t *p) { *p++ = RAM; }"
+BY_SUM = "static void put(phys_addr_t *p) { *(p + 1) = RAM; }"
+BY_COPY = "static void put(phys_addr_t *p) { phys_addr_t *q = p; *q = RAM; }"
+BY_MEMBER = "static void put(struct fx *f) { phys_addr_t *q = &f->bar; *q = RAM; }"
+WHOLE = "static void put(struct in *p) { *p = (struct in){ .bar = RAM }; }"
+TO = "#define SET(x) ((x) = RAM)"
+NAMED = "#define SETM(f, m) ((f)->m = RAM)"
+
+DOUBTFUL = [
+    pytest.param(_set("((f->bar)) = RAM;"), id="parentheses around a member"),
+    pytest.param(_set("((*(f)).bar) = RAM;"), id="a member of a pointer that is followed"),
+    pytest.param(_set("0[f].bar = RAM;"), id="an index before what it indexes"),
+    pytest.param(_set("get_user(f->bar, (u64 __user *)f->priv);"), id="a macro of the kernel that sets its argument"),
+    pytest.param(_set("this_cpu_write(f->bar, RAM);"), id="a variable of each CPU"),
+    pytest.param(_set("SET(f->bar);", TO), id="a macro of the driver that sets its argument"),
+    pytest.param(_set("SETM(f, bar);", NAMED), id="a macro that is handed the member's name"),
+    pytest.param(_set("f->fx_bar_of = RAM;", "#define fx_bar_of bar"), id="a word that stands for the member"),
+    pytest.param(
+        _set("*(phys_addr_t *)((char *)f + offsetof(struct fx, bar)) = RAM;"), id="the member's offset"
+    ),
+    pytest.param(_set("typeof(f) g = f; g->bar = RAM;"), id="a variable of a type that is asked for"),
+    pytest.param(_set("__auto_type g = f; g->bar = RAM;"), id="a variable without a type"),
+    pytest.param(_set("", "void put(f) struct fx *f; { f->bar = RAM; }"), id="a function in the old style"),
+    pytest.param(_set("", "DEFINE_FX(one, .bar = RAM);"), id="a macro that defines a variable"),
+    pytest.param(_set("scoped_guard(mutex, &f->lock) f->bar = RAM;"), id="one statement under a lock"),
+    pytest.param(_set("put(&f->bar);", BY_INDEX), id="a callee that stores by an index"),
+    pytest.param(_set("put(&f->bar, f->in.k);", BY_ANY), id="a callee that stores by any index"),
+    pytest.param(_set("put(&f->bar);", BY_STEP), id="a callee that steps on"),
+    pytest.param(_set("put(&f->bar);", BY_COPY), id="a callee that copies the pointer"),
+    pytest.param(_set("put(f);", BY_MEMBER), id="a callee that points to the member"),
+    pytest.param(_set("put(f->bars);", BY_INDEX, ELEMENT), id="a callee that is handed the array"),
+    pytest.param(_set("put(f->bars);", BY_SUM, ELEMENT), id="a callee that adds to it"),
+    pytest.param(_set("someone(f->bars);", value=ELEMENT), id="a callee that nobody knows"),
+    pytest.param(_set("phys_addr_t *p = f->bars; *p++ = RAM;", value=ELEMENT), id="a pointer into the array"),
+    pytest.param(_set("phys_addr_t *p; p = f->bars; p[1] = RAM;", value=ELEMENT), id="one that is set later"),
+    pytest.param(
+        _set("*get(f) = RAM;", "static phys_addr_t *get(struct fx *f) { return f->bars; }", ELEMENT),
+        id="an array that is returned",
+    ),
+    pytest.param(_set("(fx_bar) = RAM;", value=GLOBAL), id="parentheses around a global"),
+    pytest.param(_set("WRITE_ONCE(fx_bar, RAM);", value=GLOBAL), id="a global that is written once"),
+    pytest.param(_set("get_user(fx_bar, (u64 __user *)f->priv);", value=GLOBAL), id="a global from user space"),
+    pytest.param(_set("SET(fx_bar);", TO, GLOBAL), id="a global that a macro sets"),
+    pytest.param(_set("phys_addr_t r = RAM; swap(fx_bar, r);", value=GLOBAL), id="a global that is swapped"),
+    pytest.param(_set("phys_addr_t *p = fx_bars; p[1] = RAM;", value=GLOBALS), id="a pointer into a global array"),
+    pytest.param(_set("put(fx_bars);", BY_INDEX, GLOBALS), id="a global array that a callee is handed"),
+    pytest.param(_local("put(&local);", BY_INDEX), id="a local by an index"),
+    pytest.param(_local("put(&local, f->in.k);", BY_ANY), id="a local by any index"),
+    pytest.param(_local("put(&local);", BY_STEP), id="a local by a step"),
+    pytest.param(_local("put(locals);", BY_INDEX, "locals[f->in.k]"), id="a local array that a callee is handed"),
+    pytest.param(_local("phys_addr_t *p = locals; p[1] = RAM;", value="locals[f->in.k]"), id="a pointer into a local array"),
+    pytest.param(_local("put(&own);", WHOLE, OWN), id="a local struct that a callee sets whole"),
+]  # fmt: skip
+CERTAIN = [
+    pytest.param(_set(""), id="nothing else sets the member"),
+    pytest.param(_set("", value=ELEMENT), id="nothing else sets the array"),
+    pytest.param(_set("pr_info(\"%llx\", f->bar); f->in.k = f->bar;"), id="the member is read"),
+    pytest.param(_set("f->in.k = f->bars[1]; f->in.k = fx_bars[1];", value=ELEMENT), id="an element is read"),
+    pytest.param(_set("f->in.k = sizeof(f->bar = RAM);"), id="what is not evaluated"),
+    pytest.param(_set("SET(f->in.k);", "#define SET(x) ((x) = 1)"), id="a macro sets another member"),
+    pytest.param(_set("SETM(f, ptr);", "#define SETM(f, m) ((f)->m = NULL)"), id="a macro is handed another name"),
+    pytest.param(_set("put(f);", "static void put(struct fx *f) { int *q = &f->in.k; *q = 1; }"), id="another is pointed to"),
+    pytest.param(_local("put(&local);", "static void put(phys_addr_t *p) { int k = *p; }"), id="a callee that only reads"),
+    pytest.param(_local("int k; int *p = &k; *p = 1;"), id="a pointer to another local"),
+    pytest.param(_set("fx_bars[1] = BAR;", value=GLOBAL), id="another global"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", DOUBTFUL)
+def test_what_may_set_a_value_makes_it_doubtful(code: str, scan_text: Callable[[str], Report]) -> None:
+    origin = _found(scan_text(code)).origin
+    assert origin is not None
+    assert not origin.certain
+
+
+@pytest.mark.parametrize("code", CERTAIN)
+def test_what_does_not_set_it_leaves_it_certain(code: str, scan_text: Callable[[str], Report]) -> None:
+    origin = _found(scan_text(code)).origin
+    assert origin is not None
+    assert (origin.certain, [str(kind) for kind in origin.kinds]) == (True, ["pci-bar"])
