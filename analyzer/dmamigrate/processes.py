@@ -146,7 +146,8 @@ def limited(seconds: float, megabytes: int) -> Iterator[None]:
             yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        # a last tick may still be on its way to another thread, and by default it would end the process
+        signal.signal(signal.SIGPROF, signal.SIG_IGN if before is signal.SIG_DFL else before)
 
 
 @contextmanager
