@@ -505,6 +505,35 @@ def test_a_life_that_is_wrong_is_not_moved_as_it_is(
     assert (wrong == f"driver.c:19: dma_unmap_resource() is wrong as it stands ({defect}); mend that first") is held
 
 
+@pytest.mark.parametrize(
+    ("folder", "told"), [pytest.param("a", True, id="its own"), pytest.param("b", False, id="another one's")]
+)
+def test_a_module_reports_what_is_wrong_in_its_own_files(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...], folder: str, told: bool
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Makefile").write_text("obj-m += driver.o\n")
+        (tmp_path / name / "driver.c").write_text(HEAD + _resource(BAR) + RESOURCE)
+    engine = Engine(Tree(tmp_path), known)
+    work = Work(tmp_path, all_rules, known, engine.budget, "7.3")
+    own, other = (work.module(engine, (f"{name}/driver.c",)).module for name in ("a", folder))
+    (life,) = other.pairs.lives
+    assert bool(list(work._of(own, (Defect("mapping-leaked", life.map, {"what": "x"}, life),)))) is told
+
+
+def test_a_proof_says_all_that_its_reader_has_to_know(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[rules.Rule, ...]
+) -> None:
+    (tmp_path / "driver.c").write_text(HEAD + _phys(BAR) + PHYS)
+    report = scans.scan(scans.Options((tmp_path,), all_rules, known, tree=tmp_path, target="6.19"))
+    standing, fails = (_found(report).verdict.reason or "").split("; ")
+    assert standing == "the model of 6.19 is inferred from later kernels, it was not held against that one's source"
+    assert fails.endswith(
+        "states the map fails where it copied device memory through a bounce buffer or maintained caches"
+    )
+
+
 def test_a_defect_says_why_nothing_is_proposed(
     scan_text: Callable[[str], Report], all_rules: tuple[rules.Rule, ...]
 ) -> None:
