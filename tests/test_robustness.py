@@ -294,6 +294,19 @@ def test_what_is_raised_in_another_process_is_raised_here(items: list[int]) -> N
         list(processes.each(_doubled, items, 2, _minus, outside=True))
 
 
+@pytest.mark.parametrize(
+    ("parent", "status"),
+    [pytest.param(os.getppid, 0, id="it lives"), pytest.param(lambda: 1 << 22, 1, id="it is gone")],
+)
+def test_a_child_whose_parent_is_gone_ends(parent: Callable[[], int], status: int) -> None:
+    """The parent may be killed between the fork and the child's asking to end with it."""
+    child = os.fork()
+    if child == 0:
+        processes._begin(parent())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+
+
 def _forever() -> None:
     held: list[int] = []
     while True:

@@ -170,13 +170,18 @@ def sensible(jobs: int, work: int) -> int:
     return max(1, min(jobs, work, max(8, 4 * (os.cpu_count() or 1))))
 
 
-def _begin() -> None:
-    """End with the parent, even if that is killed, and leave no core file."""
+def _begin(parent: int) -> None:
+    """End with the parent, even if that is killed or was before this could be asked for, and leave no core file.
+
+    `parent` is the process that was forked, 0 if this one was started in another way.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+        if parent and os.getppid() != parent:
+            os._exit(1)
 
 
 def apart(function: Callable[[Item], Done], item: Item, lost: Callable[[Item, str], Done]) -> Done:
@@ -189,9 +194,10 @@ def apart(function: Callable[[Item], Done], item: Item, lost: Callable[[Item, st
         # signals are the parent's to handle, and stay blocked in the child
         with uninterrupted():
             read, write = os.pipe()
+            parent = os.getpid()
             child = os.fork()
             if child == 0:
-                _answer(function, item, write)
+                _answer(function, item, write, parent)
             os.close(write)
         with os.fdopen(read, "rb") as file:
             said = file.read()
@@ -211,10 +217,10 @@ def apart(function: Callable[[Item], Done], item: Item, lost: Callable[[Item, st
     return cast(Done, done)
 
 
-def _answer(function: Callable[[Item], Done], item: Item, write: int) -> None:
+def _answer(function: Callable[[Item], Done], item: Item, write: int, parent: int) -> None:
     """Say what `function` makes of `item`, and end this process."""
     try:
-        _begin()
+        _begin(parent)
         try:
             said = pickle.dumps((None, function(item)))
         except Exception as error:
@@ -270,8 +276,10 @@ def _pooled(function: Callable[[Item], Done], items: Sequence[Item], jobs: int) 
     # a program that needs one process does not load what runs several
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_start_method
 
-    with ProcessPoolExecutor(jobs, initializer=_begin) as pool:
+    parent = os.getpid() if get_start_method() == "fork" else 0
+    with ProcessPoolExecutor(jobs, initializer=_begin, initargs=(parent,)) as pool:
         try:
             for future in _submitted(pool, function, items):
                 try:
