@@ -150,8 +150,11 @@ class Members:
         """Whether a file may store to a member of this name: what tells needs no look at the file's structure."""
         text = self._tree.contents(path)
         aliases = (alias.encode() for alias, what in self._aliases.items() if what == f"{tag}.{field}")
-        places = _store_places(text, field.encode(), self._setters.of(path), behind)
-        return any(alias in text for alias in aliases) or b"offsetof" in text or next(places, None) is not None
+        if any(alias in text for alias in aliases):
+            return True
+        if next(_store_places(text, field.encode(), self._setters.of(path), behind), None) is not None:
+            return True
+        return b"offsetof" in text and re.search(_BY_OFFSET % re.escape(field.encode()), text) is not None
 
     def _points(self, tag: str, field: str, unit: Unit) -> bool:
         """Whether a member is an array or a pointer."""
