@@ -8,7 +8,7 @@ cleaned from caches. Only what the text says may lead from such a call to the ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dmamigrate.api import Api
 from dmamigrate.findings import Kind, Origin
@@ -25,9 +25,9 @@ _MAKES_P2P = ("pci_alloc_p2pmem", "pci_p2pmem_alloc_sgl", "is_pci_p2pdma_page")
 WORDS = (*_MAKES_P2P, _MMIO)
 # include/linux/scatterlist.h, lib/scatterlist.c: what puts a kernel buffer, or a page, into an entry
 _FILLS = ("sg_init_one", "sg_set_buf", "sg_set_page")
-_NOTHING = re.compile(rb"(?!)")
 _WORD = re.compile(rb"[A-Za-z_]\w*")
-_HOPS, _NAMES = 3, 60
+_STORED = re.compile(rb"\b([A-Za-z_]\w*)\s*(?:\[[^\]]*\]\s*)*=(?!=)(?=([^;{}]{1,400}))")
+_HOPS = 3
 _DEVICE_MEMORY = frozenset({Kind.P2P, Kind.PCI_BAR, Kind.MMIO})
 
 
@@ -54,24 +54,25 @@ def find(module: Module) -> Iterator[Defect]:
         data = unit.source.data if unit is not None else b""
         p2p = any(word.encode() in data for word in _MAKES_P2P)
         if unit is not None and (
-            p2p or _MMIO.encode() in data or any(_leads(data, one, io) for one in {*map(_second, given.findall(data))})
+            p2p or _MMIO.encode() in data or _leads(_stored(data), map(_second, given.findall(data)), io)
         ):
             yield from _in_file(module, unit, p2p, io)
 
 
 def _in_file(module: Module, unit: Unit, p2p: bool, io: frozenset[bytes]) -> Iterator[Defect]:
     engine = module.engine
+    stored = _stored(unit.source.blanked)
     for site in (one for found in in_file(unit, engine.api, _single(engine.api))[0] for one in used(engine, found)):
         given = module.given(site).attributes
         if given and any(_MMIO in one for one in given.values):
             yield Defect("page-api-on-mmio", site, {"what": f"{_MMIO} makes {site.call.name}() fail"})
-        elif p2p or _leads(unit.source.blanked, _text(site), io):
+        elif p2p or _leads(stored, [_text(site)], io):
             found = list(_on_device_memory(site, module.given(site).address))
             yield from found
             yield from _synced(module, site) if found else ()
     for site in in_file(unit, engine.api, engine.api.named("map_sg"))[0]:
         for node, value in _entries(site):
-            if _leads(unit.source.blanked, site.fn.source.blanked[value.start : value.end], io):
+            if _leads(stored, [site.fn.source.blanked[value.start : value.end]], io):
                 yield from _on_device_memory(site, engine.origins.of(Use(site.fn, node, value)))
 
 
@@ -87,16 +88,22 @@ def _second(arguments: bytes) -> bytes:
     return arguments[max(start, 0) :]
 
 
-def _leads(text: bytes, value: bytes, io: frozenset[bytes]) -> bool:
-    """Whether the text lets a value come from one of `io`: what it names, what is stored to that, and so on."""
-    known, new = set[bytes](), {*_WORD.findall(value)}
+def _stored(text: bytes) -> dict[bytes, list[bytes]]:
+    """For each name of a text what is stored to it."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in _STORED.findall(text):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _leads(stored: dict[bytes, list[bytes]], values: Iterable[bytes], io: frozenset[bytes]) -> bool:
+    """Whether one of some values may come from one of `io`: what it names, what is stored to that, and so on."""
+    known, new = set[bytes](), {word for value in values for word in _WORD.findall(value)}
     for _ in range(_HOPS):
         if not new.isdisjoint(io):
             return True
         known |= new
-        names = b"|".join(sorted(new)[:_NAMES])
-        stored = re.compile(rb"\b(?:" + names + rb")\s*(?:\[[^\]]*\]\s*)*=(?!=)([^;{}]{1,400})") if names else _NOTHING
-        new = {word for right in stored.findall(text) for word in _WORD.findall(right)} - known
+        new = {word for name in new for value in stored.get(name, ()) for word in _WORD.findall(value)} - known
     return not new.isdisjoint(io)
 
 
