@@ -6,13 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from dmamigrate.program.tree import Tree
 
 _DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\[\s\S])*)", re.MULTILINE)
 _WRITTEN = rb"WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap"
-# behind what is set
-_SET = rb"\b(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|[-+|&^]=|\+\+|--)"
+# what a macro sets, with what stands before it if it is a member
+_SET = re.compile(rb"((?:->|\.)\s*)?(?<!\w)(\w+)(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|[-+|&^]=|\+\+|--)")
+_STANDS = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(?:\w+\.)*(\w+)[ \t]*\r?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Setters:
         self._tree = tree
         self.outs = outs
         self._known: dict[str, Setting] = {}
+        self._standing: dict[str, dict[str, frozenset[str]]] = {}
 
     def of(self, path: str) -> Setting:
         """What sets in the module of a file."""
@@ -45,14 +48,25 @@ class Setters:
             near = self._tree.texts(folder) if self._tree.is_driver_folder(folder) else ()
             arguments, members = _setting(data for _, data in near)
             names = sorted({name for name, _ in self.outs} | arguments.keys())
-            handed = b"|".join([_WRITTEN, *(re.escape(name.encode()) for name in names)])
-            named = b"|".join(re.escape(name.encode()) for name in sorted(members))
-            self._known[folder] = Setting(arguments, members, _before(handed), _before(named) if named else None)
+            handed = _before((_WRITTEN, *(re.escape(name.encode()) for name in names)))
+            named = tuple(re.escape(name.encode()) for name in sorted(members))
+            self._known[folder] = Setting(arguments, members, handed, _before(named) if named else None)
         return self._known[folder]
 
+    def standing_for(self, member: str, path: str) -> frozenset[str]:
+        """The words that macros of a file put in the place of a member of this name."""
+        if path not in self._standing:
+            found: dict[str, set[str]] = {}
+            text = self._tree.contents(path)
+            for word, stood in _STANDS.findall(text) if b"define" in text else ():
+                found.setdefault(stood.decode(), set()).add(word.decode())
+            self._standing[path] = {stood: frozenset(words) for stood, words in found.items()}
+        return self._standing[path].get(member, frozenset())
 
-def _before(names: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"\b(?:" + names + rb")\s*\([^;{}]*\Z")
+
+@cache
+def _before(names: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    return re.compile(rb"\b(?:" + b"|".join(names) + rb")\s*\([^;{}]*\Z")
 
 
 def _setting(texts: Iterable[bytes]) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
@@ -64,18 +78,12 @@ def _setting(texts: Iterable[bytes]) -> tuple[dict[str, frozenset[int]], dict[st
             name, body = define[1].decode(), define[3]
             if b"=" not in body and b"++" not in body and b"--" not in body:
                 continue
+            of_members, plain = set[bytes](), set[bytes]()
+            for member, word in _SET.findall(body):
+                (of_members if member else plain).add(word)
             for position, parameter in enumerate(word.strip() for word in define[2].split(b",")):
-                word = re.escape(parameter)
-                if not parameter.replace(b"_", b"").isalnum() or parameter not in body:
-                    continue
-                if re.search(rb"(?:->|\.)\s*" + word + _SET, body):
+                if parameter in of_members:
                     members[name] = members.get(name, frozenset()) | {position}
-                elif re.search(rb"(?<![\w.>])" + word + _SET, body):
+                elif parameter in plain:
                     arguments[name] = arguments.get(name, frozenset()) | {position}
     return arguments, members
-
-
-def standing_for(member: str, text: bytes) -> set[str]:
-    """The words that macros of a file put in the place of a member of this name."""
-    pattern = rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(?:\w+\.)*" + re.escape(member.encode()) + rb"[ \t]*\r?$"
-    return {found.decode() for found in re.findall(pattern, text, re.MULTILINE)} if b"define" in text else set()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from dmamigrate.program.macros import Setters, Setting, standing_for
+from dmamigrate.program.macros import Setters, Setting
 from dmamigrate.program.objects import Overwrites
 from dmamigrate.program.reach import root_of, substitute
 from dmamigrate.program.records import CallSite, Store, file_scope
@@ -44,7 +44,7 @@ _SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
 _AS_STRUCT = rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*%s\b"
 _AS_TYPE = rb"[(,;{}]\s*(?:const\s+)?(\w+)\s*\*+\s*%s\s*[,)=;]"
 # A member that is reached by adding its offset.
-_BY_OFFSET = rb"\+\s*offsetof\s*\([^()]*\b%s\s*\)"
+_BY_OFFSET = re.compile(rb"\+\s*offsetof\s*\([^()]*?(\w+)\s*\)")
 # Files that name a struct, beyond which copies of it as a whole are not looked for.
 _FILES = 120
 
@@ -65,6 +65,14 @@ def _store_places(text: bytes, field: bytes, by: Setting, behind: bool = False) 
         if found or (before.endswith(b",") and _KEPT.search(before)):
             base = _SIMPLE_BASE.search(before)
             yield at, base.group(1) if base else b""
+
+
+def _by_offset(text: bytes, field: str) -> Iterator[int]:
+    """Where a member of this name is reached by adding its offset."""
+    name = field.encode()
+    return (
+        (found.start() for found in _BY_OFFSET.finditer(text) if found[1] == name) if b"offsetof" in text else iter(())
+    )
 
 
 class Members:
@@ -124,7 +132,7 @@ class Members:
         # a struct of one file is nobody else's, whatever its name
         own = home is not None and home[1].endswith(".c")
         for path in (home[1],) if home is not None and own else self._tree.search_from(field, folder, unit.source.path):
-            renamed = standing_for(field, self._tree.contents(path))
+            renamed = self._setters.standing_for(field, path)
             if doubt := next((name for name in sorted(renamed) if self._sets(name, folder, unit)), None):
                 nowhere = Expr(0, 0)
                 why = f"{doubt}, which is set, stands for .{field}"
@@ -154,7 +162,7 @@ class Members:
             return True
         if next(_store_places(text, field.encode(), self._setters.of(path), behind), None) is not None:
             return True
-        return b"offsetof" in text and re.search(_BY_OFFSET % re.escape(field.encode()), text) is not None
+        return next(_by_offset(text, field), None) is not None
 
     def _points(self, tag: str, field: str, unit: Unit) -> bool:
         """Whether a member is an array or a pointer."""
@@ -240,7 +248,7 @@ class Members:
         text = unit.source.blanked
         by, behind = self._setters.of(unit.source.path), self._points(tag, field, unit)
         places = list(_store_places(text, field.encode(), by, behind))
-        places += [(match.start(), b"") for match in re.finditer(_BY_OFFSET % re.escape(field.encode()), text)]
+        places += [(at, b"") for at in _by_offset(text, field)]
         for alias, what in self._aliases.items():
             if what == f"{tag}.{field}":
                 places += [(m.start(), b"") for m in re.finditer(rb"\b" + re.escape(alias.encode()) + rb"\s*\(", text)]
@@ -320,10 +328,12 @@ class Members:
                 yield from (CallSite(fn, index, call) for index, call in fn.calls if call.name == macro.name)
 
     def _in_function(self, fn: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
-        if re.search(_BY_OFFSET % re.escape(field.encode()), fn.source.blanked[fn.start : fn.end]):
+        if next(_by_offset(fn.source.blanked[fn.start : fn.end], field), None) is not None:
             nowhere = Expr(fn.start, fn.start)
             yield Store(fn, 0, nowhere, None, doubt=f"{fn.name}() reaches .{field} by its offset")
-        for index, node in enumerate(fn.nodes):
+        aliases = (alias for alias, what in self._aliases.items() if what == f"{tag}.{field}")
+        for index in fn.naming(field, *aliases):
+            node = fn.nodes[index]
             if (
                 node.kind == "return"
                 and node.expr is not None

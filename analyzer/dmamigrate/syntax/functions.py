@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from dmamigrate.syntax.expr import Assign, Call, Expr, Name, evaluated, path_of, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, Initializer, Member, Name, evaluated, path_of, walk
 from dmamigrate.syntax.places import pointed_to
 from dmamigrate.syntax.source import Source
 
@@ -135,6 +135,28 @@ class Function:
             else ()
             for node in self.nodes
         )
+
+    @cached_property
+    def _naming(self) -> dict[str, list[int]]:
+        """The nodes in which a word is a name, a member or a call; those that initialise, which may leave names out, under ""."""
+        found: dict[str, list[int]] = {}
+        for index, node in enumerate(self.nodes):
+            for one in walk(node.expr) if node.expr is not None else ():
+                match one:
+                    case Name(text=word) | Member(field=word) | Call(name=word):
+                        pass
+                    case Initializer():
+                        word = ""
+                    case _:
+                        continue
+                nodes = found.setdefault(word, [])
+                if not nodes or nodes[-1] != index:
+                    nodes.append(index)
+        return found
+
+    def naming(self, *words: str) -> list[int]:
+        """The nodes that name one of the words as a variable, member or call, or that initialise something, which need not name it."""
+        return sorted({index for word in ("", *words) for index in self._naming.get(word, ())})
 
     @cached_property
     def pointers(self) -> dict[str, frozenset[str]]:
