@@ -91,8 +91,10 @@ def span(source: Source, start: int, end: int) -> Span:
 
 def in_file(unit: Unit, api: Api, names: Iterable[str]) -> tuple[list[Site], list[Skipped]]:
     """The calls of `names` in real code of one file, and the places that look like one but could not be parsed."""
-    pattern = re.compile(rb"\b(" + b"|".join(re.escape(name.encode()) for name in names) + rb")\s*\(")
+    wanted = frozenset(names)
+    pattern = re.compile(rb"\b(" + b"|".join(re.escape(name.encode()) for name in sorted(wanted)) + rb")\s*\(")
     found: dict[int, Site] = {}
+    calls: dict[Function, dict[tuple[str, int], tuple[int, Call]]] = {}
     skipped: list[Skipped] = []
     source = unit.source
     for match in pattern.finditer(source.blanked):
@@ -103,9 +105,11 @@ def in_file(unit: Unit, api: Api, names: Iterable[str]) -> tuple[list[Site], lis
         fn = unit.function_at(at)
         if fn is not None and fn.name in api.calls:
             continue  # the API's own functions, or a driver's stand-ins for kernels that lack one
-        sites = [(i, c) for i, c in fn.calls if c.name == name and c.parts[0].start == at] if fn is not None else []
-        if fn is not None and sites:
-            found[at] = Site(fn, sites[0][0], sites[0][1], api.calls[name])
+        if fn is not None and fn not in calls:
+            calls[fn] = {(c.name, c.parts[0].start): (node, c) for node, c in reversed(fn.calls) if c.name in wanted}
+        call = calls[fn].get((name, at)) if fn is not None else None
+        if fn is not None and call is not None:
+            found[at] = Site(fn, *call, api.calls[name])
         elif not _declares(source.blanked, at):
             place = f"{source.path}:{source.line(at)}"
             skipped.append(Skipped(place, f"{name}() stands where no call could be parsed"))

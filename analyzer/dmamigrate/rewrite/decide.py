@@ -89,12 +89,13 @@ def _by_other_memory(case: Case) -> str | None:
 
 
 def _by_missing_end(case: Case) -> str | None:
-    for life in case.group:
-        if not life.ends:
-            looked = case.module.engine.tree.module(life.map.key[0]) or "the files at hand"
-            whose = "this mapping" if life is case.life else f"the mapping at {life.map.where}"
-            return f"no unmap of {whose} was found in {looked}: changing the map alone would leave half a life"
-    return None
+    own = case.life if not case.life.ends else None
+    life = own or once(case, "without an end", lambda: next((one for one in case.group if not one.ends), None))
+    if life is None:
+        return None
+    looked = case.module.engine.tree.module(life.map.key[0]) or "the files at hand"
+    whose = "this mapping" if life is own else f"the mapping at {life.map.where}"
+    return f"no unmap of {whose} was found in {looked}: changing the map alone would leave half a life"
 
 
 @_for_all

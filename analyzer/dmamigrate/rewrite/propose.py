@@ -20,6 +20,10 @@ from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, 
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.source import Source
 
+_MOST_CALLS = (
+    128  # that share one rewrite: each of their findings has all of its edits, and a reader has to follow them
+)
+
 _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
 
 
@@ -98,6 +102,8 @@ class Written:
 def written(group: Iterable[Life], templates: tuple[Template, ...]) -> Written | Rewrite:
     """What the templates make of all calls of a group, which share their edits, or why they make nothing of one of them."""
     sites = {site.written: site for life in group for site in life.sites}
+    if len(sites) > _MOST_CALLS:
+        return Rewrite("withheld", f"{len(sites)} calls share their mappings, a rewrite changes {_MOST_CALLS} at most")
     by_name = {template.before: template for template in templates}
     edits: list[Edit] = []
     calls: dict[str, dict[tuple[int, int], NewCall]] = {}
