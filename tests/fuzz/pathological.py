@@ -6,7 +6,6 @@ None may take more than 10 CPU seconds or 300 MB, or what is over is skipped wit
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -176,27 +175,31 @@ CASES: tuple[tuple[str, Callable[[int], str], tuple[int, ...]], ...] = (
 )
 
 
+# A process begins with the largest resident set of the one that started it: this one, small, starts what is measured.
+_MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stderr=subprocess.PIPE, text=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss // 1024, done.returncode, done.stderr.strip()[-80:])
+"""
+
+
 def _measured(text: str) -> tuple[float, int, str]:
     """CPU seconds, the largest resident set in MB, and what a scan of the text says."""
     with tempfile.TemporaryDirectory(prefix="dmamigrate-pathological-") as name:
         Path(name, "w.c").write_text(text)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dmamigrate", "scan", ".", "-j1", "--format", "json", "-o", "report"],
-            cwd=name,
-            stderr=subprocess.PIPE,
+        scan = (sys.executable, "-m", "dmamigrate", "scan", ".", "-j1", "--format", "json", "-o", "report")
+        measured = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MEASURE, *scan], cwd=name, stdout=subprocess.PIPE, text=True, check=True
         )
-        assert process.stderr is not None
-        with process.stderr as said:
-            wrong = said.read().decode()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, megabytes, code, *wrong = measured.stdout.split(maxsplit=3)
         report = Path(name, "report").read_text() if Path(name, "report").is_file() else ""
     reason = (
         report.partition('"reason": "could not be judged: ')[2].partition('"')[0]
         or report.partition('"reason": "nested')[2][:20]
     )
-    text_of = f"skipped: {reason}" if reason else "found" if '"rule"' in report else wrong.strip()[-80:]
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024, f"exit {process.returncode}, {text_of}"
+    text_of = f"skipped: {reason}" if reason else "found" if '"rule"' in report else "".join(wrong).strip()
+    return float(seconds), int(megabytes), f"exit {code}, {text_of}"
 
 
 def _rows() -> Iterator[tuple[str, float, int, str]]:

@@ -64,6 +64,11 @@ class Explorer:
         """Whether every path was walked to its end."""
         return self._steps <= self._limit and not self._cut
 
+    @property
+    def walked(self) -> int:
+        """How many nodes were walked so far."""
+        return self._steps
+
     def reaches(self, fn: Function, words: re.Pattern[bytes], levels: int = 4) -> bool:
         """Whether `fn`, or what it calls, `levels` deep, holds one of `words`."""
         return self._holds(fn, words, levels, set())

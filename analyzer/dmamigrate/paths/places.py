@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, path_of, strip, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, OfEach, Unary, path_of, strip, walk
 from dmamigrate.syntax.functions import Function
 
 _ROOT = re.compile(r"([&*]?)([#\w]+)(.*)", re.DOTALL)
@@ -22,15 +23,19 @@ class Frame:
     call: Call | None = None
     bound: dict[int, str] = field(default_factory=dict)
 
+    @cached_property
+    def prefix(self) -> str:
+        """What tells this function's locals from those of its callers."""
+        return "" if self.parent is None else f"{self.depth}:"
+
+    @cached_property
+    def _places(self) -> OfEach[str | None]:
+        return OfEach(self._find_place)
+
     @property
     def depth(self) -> int:
         """How many calls lead here."""
         return 0 if self.parent is None else self.parent.depth + 1
-
-    @property
-    def prefix(self) -> str:
-        """What tells this function's locals from those of its callers."""
-        return "" if self.parent is None else f"{self.depth}:"
 
     def enters(self, fn: Function) -> bool:
         """Whether `fn` is already on the way here."""
@@ -38,6 +43,9 @@ class Frame:
 
     def place(self, expr: Expr) -> str | None:
         """The name of the place that an lvalue is, None if it is none that is stable."""
+        return self._places.of(expr)
+
+    def _find_place(self, expr: Expr) -> str | None:
         path = path_of(expr)
         return None if path is None else self.named(path)
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from dmamigrate.paths.state import Client
 from dmamigrate.paths.values import NONZERO, ZERO, Flags, Value, constant
-from dmamigrate.syntax.expr import Binary, Call, Cast, Constant, Expr, Name, Unary, strip
+from dmamigrate.syntax.expr import Binary, Call, Cast, Constant, Expr, Name, OfEach, Unary, strip
 from dmamigrate.syntax.functions import Function
 from dmamigrate.values.constants import Word
 from dmamigrate.values.engine import Engine
@@ -23,9 +24,15 @@ class Words:
         self._engine = engine
         self._client = client
         self._bits = engine.api.attributes
+        self._known: dict[Function, OfEach[Value | None]] = {}
 
     def of(self, fn: Function, expr: Expr) -> Value | None:
         """The value of an expression of constants, None for any other."""
+        if fn not in self._known:
+            self._known[fn] = OfEach(partial(self._find, fn))
+        return self._known[fn].of(expr)
+
+    def _find(self, fn: Function, expr: Expr) -> Value | None:
         expr = strip(expr)
         if not _constant(expr):
             return None

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,21 @@ def path_of(expr: Expr) -> str | None:
                 return None
             return base[1:] if base.startswith("&") else f"*{base}"
     return None
+
+
+class OfEach(Generic[T]):
+    """What is found of expressions, once for each; it is kept beside the expression, whose identity nothing else can take then."""
+
+    def __init__(self, find: Callable[[Expr], T]) -> None:
+        self._find = find
+        self._found: dict[int, tuple[Expr, T]] = {}
+
+    def of(self, expr: Expr) -> T:
+        """What `find` says of an expression."""
+        held = self._found.get(id(expr))
+        if held is None:
+            held = self._found[id(expr)] = expr, self._find(expr)
+        return held[1]
 
 
 def pointee(argument: Expr) -> Expr:

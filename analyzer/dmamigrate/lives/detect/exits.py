@@ -33,6 +33,8 @@ _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
 # crypto/algapi.c: crypto_enqueue_request() says -EBUSY of what it queued, if the request allows that
 _QUEUED, _MAY_QUEUE = "-EBUSY", b"CRYPTO_TFM_REQ_MAY_BACKLOG"
 _ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
+# How many explorations' worth of nodes are walked for all mappings of one function.
+_EXPLORATIONS = 10
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 
 
@@ -238,6 +240,7 @@ class _Ways:
         for life in module.pairs.lives:
             self._maps.setdefault(life.map.fn, []).append(life.map.node)
         self._known: dict[Function, dict[int, list[State]] | None] = {}
+        self._left: dict[Function, int] = {}
 
     def to(self, site: Site) -> list[State] | None:
         """What may be known where `site` maps; None if the ways there are too many."""
@@ -250,6 +253,22 @@ class _Ways:
         known = self._known[fn]
         return None if known is None else known[site.node]
 
+    def walk(self, client: _Along, site: Site) -> Skipped | None:
+        """Follow the mapping that `site` makes on all paths behind it; what is said if there are too many."""
+        fn, known = site.fn, self.to(site)
+        left = self._left.setdefault(fn, self._engine.budget.steps * _EXPLORATIONS)
+        many = "are too many to look for leaks on all; raise --effort"
+        if left <= 0:
+            where = f"{fn.source.path}:{fn.source.line(fn.start)}"
+            return Skipped(where, f"the paths behind the {len(self._maps[fn])} mappings of {fn.name}() {many}")
+        explorer = Explorer(self._engine, client, min(left, self._engine.budget.steps))
+        if known is not None:
+            explorer.explore(fn, site.node, known)
+            self._left[fn] -= explorer.walked
+        if known is not None and explorer.complete:
+            return None
+        return Skipped(site.where, f"the paths behind {site.call.name}() {many}")
+
 
 def _along(module: Module, life: Life, ways: _Ways) -> Iterator[Defect | Skipped]:
     """The exits after a successful map that skip its unmap, and the unmaps of what is unmapped already."""
@@ -261,13 +280,8 @@ def _along(module: Module, life: Life, ways: _Ways) -> Iterator[Defect | Skipped
     if _IF.search(fn.source.blanked, fn.start, fn.end):
         return  # which arms of two #if go together is not known
     client = _Along(module.engine, _Walk(life, place, _cleaning(module, life), is_probe(fn)))
-    explorer = Explorer(module.engine, client)
-    known = ways.to(life.map)
-    if known is not None:
-        explorer.explore(fn, life.map.node, known)
-    if known is None or not explorer.complete:
-        reason = f"the paths behind {life.map.call.name}() are too many to look for leaks on all; raise --effort"
-        yield Skipped(life.map.where, reason)
+    if (many := ways.walk(client, life.map)) is not None:
+        yield many
         return
     for site, trail in client.never:
         facts = {"what": f"DMA_MAPPING_ERROR: it is also reached where the mapping at {life.map.where} failed"}
