@@ -29,6 +29,7 @@ from dmamigrate.program.tree import Tree
 from dmamigrate.rules import Rule
 from dmamigrate.scan import Options
 from dmamigrate.syntax.prefilter import stems
+from dmamigrate.syntax.source import SUFFIXES
 from dmamigrate.values.engine import Engine
 
 REFUTED, HALF = "rewrite-refuted", "rewrite-incomplete"
@@ -125,7 +126,7 @@ def review(options: Options, change: Change, everything: bool = False, progress:
     root = (options.tree or scans.find_tree(options.paths)).resolve()
     version = scans.tree_version(root)
     target = options.target or scans.default_target(root, version)
-    code = {path: pair for path, pair in change.files.items() if path.endswith((".c", ".h"))}
+    code = {path: pair for path, pair in change.files.items() if path.endswith(SUFFIXES)}
     # a half of a change may hold a part of a name
     needles = stems(scans.wanted(options.rules, options.knowledge, pages=True).words)
     named = [

@@ -28,6 +28,7 @@ from dmamigrate.program.reads import Reads, Taken
 from dmamigrate.program.tree import Shared, Tree
 from dmamigrate.rules import Rule
 from dmamigrate.syntax import prefilter
+from dmamigrate.syntax.source import SUFFIXES
 from dmamigrate.values.engine import Engine
 from dmamigrate.values.knowledge import Knowledge
 
@@ -221,7 +222,7 @@ def _files(options: Options, root: Path) -> tuple[list[str], list[prefilter.Unre
     if options.only is not None:
         return [str(root / path) for path in options.only], []
     for path in options.paths:
-        if path.is_file() and path.suffix not in (".c", ".h"):
+        if path.is_file() and not path.name.endswith(SUFFIXES):
             raise UsageError(f"{path}: no C file; name .c or .h files, or folders (Rust drivers are not judged)")
     files, left_out = prefilter.c_files(options.paths, root)
     if not files and not left_out:

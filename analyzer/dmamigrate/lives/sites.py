@@ -92,7 +92,7 @@ def span(source: Source, start: int, end: int) -> Span:
 def in_file(unit: Unit, api: Api, names: Iterable[str]) -> tuple[list[Site], list[Skipped]]:
     """The calls of `names` in real code of one file, and the places that look like one but could not be parsed."""
     wanted = frozenset(names)
-    pattern = re.compile(rb"\b(" + b"|".join(re.escape(name.encode()) for name in sorted(wanted)) + rb")\s*\(")
+    pattern = re.compile(rb"\b(" + b"|".join(re.escape(name.encode()) for name in sorted(wanted)) + rb")\s*\)?\s*\(")
     found: dict[int, Site] = {}
     calls: dict[Function, dict[tuple[str, int], tuple[int, Call]]] = {}
     skipped: list[Skipped] = []
@@ -110,13 +110,13 @@ def in_file(unit: Unit, api: Api, names: Iterable[str]) -> tuple[list[Site], lis
         call = calls[fn].get((name, at)) if fn is not None else None
         if fn is not None and call is not None:
             found[at] = Site(fn, *call, api.calls[name])
-        elif not _declares(source.blanked, at):
+        elif not declares(source.blanked, at):
             place = f"{source.path}:{source.line(at)}"
             skipped.append(Skipped(place, f"{name}() stands where no call could be parsed"))
     return [found[at] for at in sorted(found)], skipped
 
 
-def _declares(text: bytes, at: int) -> bool:
+def declares(text: bytes, at: int) -> bool:
     """Whether a type stands before the name at `at`, as in a prototype, or it is a macro that is defined there."""
     before = text[max(0, at - 200) : at]
     line = before.rpartition(b"\n")[2]

@@ -62,7 +62,8 @@ class State:
     def put(self, place: str, value: Value) -> State:
         """`place` becomes `value`, and nothing is known of its parts any more."""
         if isinstance(value, Same):
-            if self.home(value.place) == place:
+            value = Same(self.home(value.place))
+            if value.place == place:
                 return self
             if below(value.place, place) or behind(value.place, place):
                 value = worth(self, value)  # a part of what it replaces: p = p->next
@@ -122,7 +123,7 @@ def pruned(state: State, prefix: str, live: int, watched: str) -> State:
     pattern = re.compile(re.escape(prefix) + r"#(\d+)")
 
     def dead(key: str, value: Value) -> bool:
-        root = pattern.match(key) if isinstance(value, Flags) else None
+        root = pattern.match(key) if isinstance(value, Flags | Same) else None
         return root is not None and key != watched and not live >> int(root[1]) & 1
 
     gone = {key for key, value in state.env.items() if dead(key, value)}
@@ -132,7 +133,7 @@ def pruned(state: State, prefix: str, live: int, watched: str) -> State:
     for key, value in state.env.items():
         if key not in gone:
             home = state.home(key)
-            env[key] = state.env[home] if home in gone else value
+            env[key] = state.env[home] if home in gone else Same(home) if home != key else value
     return State(env, state.trail)
 
 

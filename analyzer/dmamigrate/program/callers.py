@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 
 from dmamigrate.program.members import Members
-from dmamigrate.program.reach import root_of
 from dmamigrate.program.records import CallSite
 from dmamigrate.program.tree import Tree
-from dmamigrate.syntax.expr import Assign, Call, Member, Name, strip, walk
+from dmamigrate.syntax.expr import Assign, Binary, Call, Conditional, Expr, Member, Name, Unary, strip
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.items import Item
 from dmamigrate.syntax.unit import Unit
+
+_ACCESS = re.compile(rb"(?:->|\.)\s*\Z")
+_EXPORTED = re.compile(rb"(?:EXPORT_SYMBOL\w*|ALLOW_ERROR_INJECTION|NOKPROBE_SYMBOL)\s*\(\s*\Z")
+_PASTED = re.compile(rb"\b(\w+)\s*##\s*\w+\s*\(")
+# What is asked of a pointer, and no more.
+_ASKING = frozenset({"likely", "unlikely", "WARN_ON", "WARN_ON_ONCE", "BUG_ON", "IS_ERR_OR_NULL"})
 
 
 class Callers:
@@ -23,39 +29,6 @@ class Callers:
         self._tree = tree
         self._members = members
         self.of = cache(self._callers)
-
-    def set_by_macro(self, unit: Unit, call: Call, position: int) -> bool:
-        """Whether a macro of the driver's own assigns to its parameter at `position`."""
-        own = (unit, *(header for header in self._tree.headers(unit) if not header.source.path.startswith("include/")))
-        macros = [macro for one in own for macro in one.macros(call.name)] if call.name else []
-        return any(
-            isinstance(expr, Assign) and (root := root_of(expr.parts[0])) is not None and root.variable == position
-            for macro in macros
-            for node in macro.nodes
-            if node.expr is not None
-            for expr in walk(node.expr)
-        )
-
-    def may_store(self, call: Call, field: str, unit: Unit, inert: set[str], levels: int = 3) -> bool:
-        """Whether the callee, or what it hands its own parameters to, has a store to a member of this name in its text."""
-        if not call.name:
-            return False
-        pattern = re.compile(rb"(?:->|\.)\s*" + re.escape(field.encode()) + rb"\s*=[^=]")
-        for one in self._tree.functions(call.name, unit):
-            if pattern.search(one.source.blanked, one.start, one.end) is not None:
-                return True
-            inner = (
-                [c for _, c in one.calls if any(isinstance(a, Name) and a.variable >= 0 for a in c.args)]
-                if levels > 1
-                else []
-            )
-            home = self._tree.unit(one.source.path) or unit
-            if any(
-                c.name not in inert and c.name != call.name and self.may_store(c, field, home, inert, levels - 1)
-                for c in inner
-            ):
-                return True
-        return False
 
     # callers
 
@@ -76,6 +49,8 @@ class Callers:
             unit = self._tree.unit(path)
             if unit is None:
                 continue
+            if otherwise := _named_otherwise(unit, fn.name):
+                complete, why = False, f"{fn.name}() may be called as {otherwise} in {path}"
             seen: set[int] = set()
             for match in mentions.finditer(unit.source.blanked):
                 item = unit.item_at(match.start())
@@ -119,12 +94,12 @@ class Callers:
     def _through_pointer(self, unit: Unit, item: Item | None, name: str, at: int) -> tuple[list[CallSite], bool, str]:
         """The calls through the ops member that `name`, mentioned at `at`, is stored to."""
         before = unit.source.blanked[max(0, at - 120) : at]
-        if re.search(rb"(?:EXPORT_SYMBOL\w*|ALLOW_ERROR_INJECTION|NOKPROBE_SYMBOL)\s*\(\s*\Z", before):
-            return [], True, ""
-        if item is None:
+        if _EXPORTED.search(before):
             return [], True, ""
         stored = re.search(rb"(?:\.|->)\s*(\w+)\s*=\s*&?\s*\Z", before)
         reason = f"{name}() is called through a pointer"
+        if item is None and stored is None:
+            return [], False, f"{name}() is named by a macro at {unit.source.path}:{unit.source.line(at)}"
         if stored is None:
             return [], False, reason
         member = stored.group(1).decode()
@@ -132,17 +107,83 @@ class Callers:
         if owner is None:
             return [], False, f"{reason}, {member}, by code outside of this driver"
         sites: list[CallSite] = []
-        calls = re.compile(rb"(?:->|\.)\s*" + re.escape(member.encode()) + rb"\s*\)?\s*\(")
         for path in self._tree.search(member, self._tree.module(unit.source.path)):
             other = self._tree.unit(path)
-            if other is None:
-                continue
-            for holder, where in self._tree.items_with(other, calls):
-                if holder is None or holder.kind != "function":
-                    continue
-                fn = other.function(holder)
-                for index, call in fn.calls:
-                    callee = strip(call.parts[0])
-                    if isinstance(callee, Member) and callee.field == member and call.start <= where < call.end:
-                        sites.append(CallSite(fn, index, call))
+            found, whole = self._called_through(other, member) if other is not None else ([], True)
+            sites += found
+            if not whole:
+                return sites, False, f"{reason}, {member}, in a way that was not followed in {path}"
         return sites, bool(sites), reason
+
+    def _called_through(self, unit: Unit, member: str) -> tuple[list[CallSite], bool]:
+        """The calls through members of this name in one file, and whether nothing else is done with such a member there."""
+        sites: list[CallSite] = []
+        whole = True
+        seen: set[int] = set()
+        for holder, at in self._tree.items_with(unit, re.compile(rb"\b" + re.escape(member.encode()) + rb"\b")):
+            if holder is None:
+                macro = unit.function_at(at)
+                accessed = _ACCESS.search(unit.source.blanked, max(0, at - 64), at) is not None
+                whole = whole and not (accessed and macro is not None and macro.macro)
+            elif holder.kind == "function" and holder.head not in seen:
+                seen.add(holder.head)
+                fn = unit.function(holder)
+                for index in fn.naming(member):
+                    expr = fn.nodes[index].expr
+                    for use in _uses(expr, member) if expr is not None else ():
+                        if isinstance(use, Call):
+                            sites.append(CallSite(fn, index, use))
+                        else:
+                            whole = False
+        return sites, whole
+
+
+def _named_otherwise(unit: Unit, name: str) -> str:
+    """How a file may call a function without its name: by an alias of the linker, or by a name that a macro pastes."""
+    text = unit.source.blanked
+    if b"alias" in text and re.search(rb'\balias\s*\(\s*"' + re.escape(name.encode()) + rb'"', unit.source.data):
+        return "an alias"
+    for found in _PASTED.finditer(text) if b"##" in text else ():
+        prefix = found[1].decode()
+        rest = name.removeprefix(prefix)
+        if rest != name and re.search(rb"[(,]\s*" + re.escape(rest.encode()) + rb"\s*[,)]", text):
+            return f"{prefix}##"
+    return ""
+
+
+def _uses(expr: Expr, member: str, asked: bool = True) -> Iterator[Expr]:
+    """The calls through a member of this name, and the places at which something else is done with it than to ask or set it."""
+    expr = strip(expr)
+    if isinstance(expr, Member) and expr.field == member:
+        if not asked:
+            yield expr
+        yield from _uses(expr.parts[0], member)
+        return
+    if isinstance(expr, Name):
+        if expr.text == member and expr.variable < 0 and not asked:
+            yield expr  # as a macro takes it that puts it behind an arrow
+        return
+    parts = expr.parts
+    if isinstance(expr, Call):
+        callee = strip(parts[0])
+        while isinstance(callee, Unary) and callee.op == "*":
+            callee = strip(callee.parts[0])
+        if isinstance(callee, Member) and callee.field == member:
+            yield expr
+            yield from _uses(callee.parts[0], member)
+        else:
+            yield from _uses(callee, member, isinstance(callee, Name))
+        for part in parts[1:]:
+            yield from _uses(part, member, expr.name in _ASKING)
+        return
+    if isinstance(expr, Assign) and expr.op == "=":
+        yield from _uses(parts[0], member)
+        yield from _uses(parts[1], member, False)
+        return
+    only = isinstance(expr, Binary) and expr.op in ("&&", "||", "==", "!=", ",")
+    only = only or (isinstance(expr, Unary) and expr.op == "!")
+    if isinstance(expr, Conditional):
+        yield from _uses(parts[0], member)
+        parts = parts[1:]
+    for part in parts:
+        yield from _uses(part, member, only)

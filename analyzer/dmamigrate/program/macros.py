@@ -1,34 +1,74 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Macros of a driver's own that set what they are handed: where they are used no store is to be seen."""
+"""Macros of a driver's own that set what they are handed, or what they name: where they are used no store is to be seen.
+
+A macro sets an argument if its body assigns to it, takes its address, or hands it to what sets it, another macro too.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from dmamigrate.program.tree import Tree
 
-_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)\(([^()\n]*)\)((?:[^\n\\]|\\[\s\S])*)", re.MULTILINE)
-_WRITTEN = rb"WRITE_ONCE|smp_store_release|rcu_assign_pointer|xchg|swap"
+_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)(?:\(([^()\n]*)\)|[ \t])((?:[^\n\\]|\\[\s\S])*)", re.MULTILINE)
+_WRITTEN = ("WRITE_ONCE", "smp_store_release", "smp_store_mb", "rcu_assign_pointer", "xchg", "swap")
 # what a macro sets, with what stands before it if it is a member
 _SET = re.compile(rb"((?:->|\.)\s*)?(?<!\w)(\w+)(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|[-+|&^]=|\+\+|--)")
+# a place whose address is taken
+_ADDRESS = re.compile(rb"(?:[(,={?:;]|\breturn)\s*&(?!&)\s*((?:[\w\s.>\-]|\([\w\s.>\-]*\))+)")
+_LAST = re.compile(rb"((?:->|\.)\s*)?(\w+)[\s)]*\Z")
+_CALLED = re.compile(rb"\b(\w+)\s*\(")
 _STANDS = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(?:\w+\.)*(\w+)[ \t]*\r?$", re.MULTILINE)
+_ROUNDS = 4
+# in place of a number: any argument
+_ANY = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What sets without an assignment, as one module sees it.
 
-    By the name of a macro `arguments` has the parameters, from 0, that it assigns to, `members` those that name a member
-    to which it assigns. `handed` matches up to an argument of a call that may set it, `named` up to a member's name.
+    By the name of a macro `arguments` has the parameters, from 0, that it sets, `members` those that name a member which it
+    sets, and `words` what it sets by a name of its own, a member's with a dot before it. `handed` matches up to an argument
+    of a call that may set it, `named` up to a member's name.
     """
 
     arguments: dict[str, frozenset[int]]
     members: dict[str, frozenset[int]]
+    words: dict[str, frozenset[str]]
     handed: re.Pattern[bytes]
     named: re.Pattern[bytes] | None
+
+    def sets(self, call: str, position: int) -> bool:
+        """Whether a macro sets what it is handed by the argument at a position, from 0."""
+        return not self.arguments.get(call, frozenset()).isdisjoint({position, _ANY})
+
+    def sets_member(self, call: str, position: int) -> bool:
+        """Whether a macro sets the member that the argument at a position names."""
+        return position in self.members.get(call, ())
+
+
+@dataclass(slots=True)
+class _Macro:
+    """A #define: what of its parameters, and what else, it sets so far; its calls, each with the text of the arguments."""
+
+    params: tuple[bytes, ...]
+    calls: tuple[tuple[str, tuple[bytes, ...]], ...]
+    arguments: set[int] = field(default_factory=set)
+    members: set[int] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+
+    def put(self, member: bool, word: bytes) -> None:
+        """It sets what is called `word`."""
+        if word in self.params:
+            (self.members if member else self.arguments).add(self.params.index(word))
+        elif word in (b"__VA_ARGS__", b"args") and self.params and self.params[-1].endswith(b"..."):
+            self.arguments.add(_ANY)
+        else:
+            self.words.add(f"{'.' if member else ''}{word.decode()}")
 
 
 class Setters:
@@ -38,6 +78,7 @@ class Setters:
         """`outs` are the calls, each with the number of an argument, that put something there."""
         self._tree = tree
         self.outs = outs
+        self._written = outs | {(name, 0) for name in _WRITTEN}
         self._known: dict[str, Setting] = {}
         self._standing: dict[str, dict[str, frozenset[str]]] = {}
 
@@ -46,15 +87,17 @@ class Setters:
         folder = self._tree.module(path)
         if folder not in self._known:
             near = self._tree.texts(folder) if self._tree.is_driver_folder(folder) else ()
-            arguments, members = _setting(data for _, data in near)
-            names = sorted({name for name, _ in self.outs} | arguments.keys())
-            handed = _before((_WRITTEN, *(re.escape(name.encode()) for name in names)))
-            named = tuple(re.escape(name.encode()) for name in sorted(members))
-            self._known[folder] = Setting(arguments, members, handed, _before(named) if named else None)
+            macros = self._setting(data for _, data in near)
+            arguments = {name: frozenset(one.arguments) for name, one in macros.items() if one.arguments}
+            members = {name: frozenset(one.members) for name, one in macros.items() if one.members}
+            words = {name: frozenset(one.words) for name, one in macros.items() if one.words}
+            names = sorted({name for name, _ in self._written} | arguments.keys())
+            named = _before(tuple(sorted(members))) if members else None
+            self._known[folder] = Setting(arguments, members, words, _before(tuple(names)), named)
         return self._known[folder]
 
     def standing_for(self, member: str, path: str) -> frozenset[str]:
-        """The words that macros of a file put in the place of a member of this name."""
+        """The words that macros of a file put in the place of a member, or a variable, of this name."""
         if path not in self._standing:
             found: dict[str, set[str]] = {}
             text = self._tree.contents(path)
@@ -63,27 +106,85 @@ class Setters:
             self._standing[path] = {stood: frozenset(words) for stood, words in found.items()}
         return self._standing[path].get(member, frozenset())
 
+    def _setting(self, texts: Iterable[bytes]) -> dict[str, _Macro]:
+        """The macros in some files that set something."""
+        macros: dict[str, list[_Macro]] = {}
+        for text in texts:
+            for define in _DEFINE.finditer(text) if b"define" in text else ():
+                name, params, body = define[1].decode(), define[2], define[3]
+                if b"=" not in body and b"(" not in body and b"++" not in body and b"--" not in body:
+                    continue
+                if params is None and b"=" not in body:
+                    continue  # a constant, or a call of what sets by itself
+                macros.setdefault(name, []).append(_taken_apart(params, body))
+        known: dict[str, _Macro] = {name: _joined(all_of) for name, all_of in macros.items()}
+        for _ in range(_ROUNDS):
+            before = sum(len(one.arguments) + len(one.members) + len(one.words) for one in known.values())
+            for one in known.values():
+                for name, given in one.calls:
+                    self._called(one, name, given, known.get(name))
+            if sum(len(one.arguments) + len(one.members) + len(one.words) for one in known.values()) == before:
+                break
+        return {name: one for name, one in known.items() if one.arguments or one.members or one.words}
+
+    def _called(self, one: _Macro, name: str, given: tuple[bytes, ...], callee: _Macro | None) -> None:
+        """What a macro sets by handing it on."""
+        for position, text in enumerate(given):
+            last = _LAST.search(text)
+            if last is None:
+                continue
+            if (name, position) in self._written or (
+                callee is not None and not callee.arguments.isdisjoint({position, _ANY})
+            ):
+                one.put(last[1] is not None, last[2])
+            elif callee is not None and last[2] == b"__VA_ARGS__" and callee.arguments:
+                one.put(False, last[2])
+            if callee is not None and position in callee.members:
+                one.put(True, last[2])
+
+
+def _taken_apart(params: bytes | None, body: bytes) -> _Macro:
+    words = tuple(word.strip() for word in (params or b"").split(b","))
+    calls = tuple((match[1].decode(), _arguments(body, match.end())) for match in _CALLED.finditer(body))
+    macro = _Macro(words, calls)
+    for member, word in _SET.findall(body):
+        macro.put(bool(member), word)
+    for place in _ADDRESS.findall(body) if b"&" in body else ():
+        last = _LAST.search(place)
+        if last is not None:
+            macro.put(last[1] is not None, last[2])
+    return macro
+
+
+def _joined(macros: list[_Macro]) -> _Macro:
+    """Definitions of one name, of which #if chooses."""
+    first = macros[0]
+    for other in macros[1:]:
+        first.arguments |= other.arguments
+        first.members |= other.members
+        first.words |= other.words
+    return first
+
+
+def _arguments(body: bytes, start: int) -> tuple[bytes, ...]:
+    """The arguments of a call whose parenthesis ends before `start`."""
+    found: list[bytes] = []
+    depth, begin = 0, start
+    for at in range(start, len(body)):
+        byte = body[at : at + 1]
+        if byte in b"([{":
+            depth += 1
+        elif byte in b")]}":
+            depth -= 1
+        if depth < 0 or (byte == b"," and not depth):
+            found.append(body[begin:at])
+            begin = at + 1
+        if depth < 0:
+            break
+    return tuple(found)
+
 
 @cache
-def _before(names: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    return re.compile(rb"\b(?:" + b"|".join(names) + rb")\s*\([^;{}]*\Z")
-
-
-def _setting(texts: Iterable[bytes]) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
-    """The macros in some files that set what they are handed, and those that set the member whose name they are handed."""
-    arguments: dict[str, frozenset[int]] = {}
-    members: dict[str, frozenset[int]] = {}
-    for text in texts:
-        for define in _DEFINE.finditer(text) if b"define" in text else ():
-            name, body = define[1].decode(), define[3]
-            if b"=" not in body and b"++" not in body and b"--" not in body:
-                continue
-            of_members, plain = set[bytes](), set[bytes]()
-            for member, word in _SET.findall(body):
-                (of_members if member else plain).add(word)
-            for position, parameter in enumerate(word.strip() for word in define[2].split(b",")):
-                if parameter in of_members:
-                    members[name] = members.get(name, frozenset()) | {position}
-                elif parameter in plain:
-                    arguments[name] = arguments.get(name, frozenset()) | {position}
-    return arguments, members
+def _before(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    words = b"|".join(re.escape(name.encode()) for name in names)
+    return re.compile(rb"\b(?:" + words + rb")\s*\([^;{}]*\Z")

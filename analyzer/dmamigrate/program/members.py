@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from dmamigrate.program.macros import Setters, Setting
+from dmamigrate.program.macros import Setters
 from dmamigrate.program.objects import Overwrites
+from dmamigrate.program.places import by_offset, store_places
 from dmamigrate.program.reach import root_of, substitute
 from dmamigrate.program.records import CallSite, Store, file_scope
 from dmamigrate.program.tree import Tree
@@ -29,50 +30,16 @@ from dmamigrate.syntax.expr import (
 )
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
-from dmamigrate.syntax.unit import Unit, occurrences
+from dmamigrate.syntax.unit import Unit
 
 _HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 
-# Comments may stand between: what is looked at first is the file as it is.
-_STORED = re.compile(rb"(?:[\s)]|\\\n|/\*.*?\*/|\[[^\]]*\])*(?:=(?!=)|[-+|&^*/%]=|<<=|>>=|\+\+|--)", re.DOTALL)
-_HANDED = re.compile(rb"&[\w\s>.\-\[\]]*\Z")
-_KEPT = re.compile(rb"\bdma_unmap_(?:addr|len)_set\s*\([^;{}]*,\Z")
 _DEFINES = re.compile(rb"^[ \t]*#|\\[ \t]*$")
-_ALONE = re.compile(rb"\s*[),;]")
-_SIMPLE_BASE = re.compile(rb"(?<![\w.>\])])\s*(\w+)\s*(?:->|\.)\Z")
 # A variable's declaration, which is its only one or stands after others; what is no type is told by its name.
 _AS_STRUCT = rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*%s\b"
 _AS_TYPE = rb"[(,;{}]\s*(?:const\s+)?(\w+)\s*\*+\s*%s\s*[,)=;]"
-# A member that is reached by adding its offset.
-_BY_OFFSET = re.compile(rb"\+\s*offsetof\s*\([^()]*?(\w+)\s*\)")
 # Files that name a struct, beyond which copies of it as a whole are not looked for.
 _FILES = 120
-
-
-def _store_places(text: bytes, field: bytes, by: Setting, behind: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Where a member of this name is stored to, or handed on by address, and the variable before it if that is all.
-
-    With `behind` also where it is kept or handed on itself, an array or a pointer through which others may store.
-    """
-    for at in occurrences(text, field):
-        end = at + len(field)
-        before = text[max(0, at - 100) : at].rstrip()
-        if before.endswith((b"->", b".")):
-            found = _STORED.match(text, end) or _HANDED.search(before) or by.handed.search(before)
-            found = found or (_ALONE.match(text, end) if behind else None)
-        else:
-            found = by.named.search(before) if by.named is not None else None
-        if found or (before.endswith(b",") and _KEPT.search(before)):
-            base = _SIMPLE_BASE.search(before)
-            yield at, base.group(1) if base else b""
-
-
-def _by_offset(text: bytes, field: str) -> Iterator[int]:
-    """Where a member of this name is reached by adding its offset."""
-    name = field.encode()
-    return (
-        (found.start() for found in _BY_OFFSET.finditer(text) if found[1] == name) if b"offsetof" in text else iter(())
-    )
 
 
 class Members:
@@ -83,10 +50,10 @@ class Members:
         tree: Tree,
         types: Types,
         aliases: dict[str, str],
-        copies: dict[str, tuple[int, int | None]],
+        overwrites: Overwrites,
         setters: Setters,
     ) -> None:
-        """`aliases` are macros that name a member, `copies` calls that overwrite what an argument points to.
+        """`aliases` are macros that name a member, `overwrites` what stores to objects as a whole.
 
         `setters` are what sets a member without an assignment.
         """
@@ -94,7 +61,7 @@ class Members:
         self._setters = setters
         self._types = types
         self._aliases = aliases
-        self._overwrites = Overwrites(tree, types, copies)
+        self._overwrites = overwrites
         self.of_elements = cache(self._of_elements)
         self.of_field = cache(self._of_field)
         self.in_file = cache(self._in_file)
@@ -123,14 +90,15 @@ class Members:
         outer = tag.partition("::")[0]
         home = self._tree.struct(outer, unit)
         scope = self._tree.scope(home[1], unit.source.path) if home else None
-        complete = scope is not None and not self._tree.leaves_out(scope, unit.source.path)
+        # a struct of one file is nobody else's, whatever its name
+        own = home is not None and home[1].endswith(".c") and not self._tree.includers(home[1])
+        apart = home is not None and scope is not None and self._tree.leaves_out(scope, unit.source.path, home[1])
+        complete = scope is not None and (own or not apart)
         folder = scope if scope is not None else self._tree.module(unit.source.path)
         if not self._tree.is_driver_folder(folder):
             return (), False
         result: list[Store] = []
         behind = self._points(tag, field, unit)
-        # a struct of one file is nobody else's, whatever its name
-        own = home is not None and home[1].endswith(".c")
         for path in (home[1],) if home is not None and own else self._tree.search_from(field, folder, unit.source.path):
             renamed = self._setters.standing_for(field, path)
             if doubt := next((name for name in sorted(renamed) if self._sets(name, folder, unit)), None):
@@ -160,9 +128,9 @@ class Members:
         aliases = (alias.encode() for alias, what in self._aliases.items() if what == f"{tag}.{field}")
         if any(alias in text for alias in aliases):
             return True
-        if next(_store_places(text, field.encode(), self._setters.of(path), behind), None) is not None:
+        if next(store_places(text, field.encode(), self._setters.of(path), behind), None) is not None:
             return True
-        return next(_by_offset(text, field), None) is not None
+        return next(by_offset(text, field), None) is not None
 
     def _points(self, tag: str, field: str, unit: Unit) -> bool:
         """Whether a member is an array or a pointer."""
@@ -173,7 +141,7 @@ class Members:
         """Whether something below `folder` sets a member of this name."""
         paths = self._tree.search_from(name, folder, unit.source.path)
         return any(
-            next(_store_places(self._tree.contents(path), name.encode(), self._setters.of(path)), None) is not None
+            next(store_places(self._tree.contents(path), name.encode(), self._setters.of(path)), None) is not None
             for path in paths
         )
 
@@ -247,8 +215,8 @@ class Members:
     def _in_unit(self, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         text = unit.source.blanked
         by, behind = self._setters.of(unit.source.path), self._points(tag, field, unit)
-        places = list(_store_places(text, field.encode(), by, behind))
-        places += [(at, b"") for at in _by_offset(text, field)]
+        places = list(store_places(text, field.encode(), by, behind))
+        places += [(at, b"") for at in by_offset(text, field)]
         for alias, what in self._aliases.items():
             if what == f"{tag}.{field}":
                 places += [(m.start(), b"") for m in re.finditer(rb"\b" + re.escape(alias.encode()) + rb"\s*\(", text)]
@@ -271,7 +239,7 @@ class Members:
             if (
                 item.kind == "function"
                 and base
-                and self._declared_otherwise(text[item.head : place], base, tag.partition("::")[0], unit)
+                and self._declared_otherwise(text[item.head : place], base, tag.partition("::")[0], field, unit)
             ):
                 continue
             seen.add(item.head)
@@ -280,14 +248,14 @@ class Members:
             elif item.kind == "variable":
                 yield from self._initialised(unit, item, tag, field)
 
-    def _declared_otherwise(self, text: bytes, variable: bytes, tag: str, unit: Unit) -> bool:
-        """Whether the function `text` declares `variable` as a pointer to, or as, another struct: cheaper than parsing it."""
+    def _declared_otherwise(self, text: bytes, variable: bytes, tag: str, field: str, unit: Unit) -> bool:
+        """Whether the function `text` declares `variable` only as another struct, which has that member: cheaper than parsing it."""
         name = re.escape(variable)
-        kinds = {m.decode() for m in re.findall(_AS_STRUCT % name, text)}
-        if not kinds:
-            types = {m.decode() for m in re.findall(_AS_TYPE % name, text)}
-            kinds = {struct_tag(self._types.resolve(CType(kind), unit)) for kind in types}
-        return bool(kinds) and "" not in kinds and tag not in kinds
+        types = {m.decode() for m in re.findall(_AS_TYPE % name, text)}
+        kinds = {struct_tag(self._types.resolve(CType(kind), unit)) for kind in types}
+        kinds |= {m.decode() for m in re.findall(_AS_STRUCT % name, text)}
+        others = kinds - {tag}
+        return bool(others) and others == kinds and all(self._types.field(kind, field, unit) for kind in others)
 
     def _in_macro(self, macro: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         """What a macro stores to the member, seen from each place that uses it."""
@@ -297,6 +265,13 @@ class Members:
             for expr in (walk(node.expr) if node.expr is not None else ())
             if isinstance(expr, Assign) and isinstance(target := strip(expr.parts[0]), Member) and target.field == field
         ]
+        if any((root := root_of(target)) is None or root.variable < 0 for target in map(_target, stores)):
+            # set by a name of its own, so that it is no call where it is used
+            yield Store(macro, stores[0][0], stores[0][1], None, doubt=f"{macro.name}, a macro, sets .{field}")
+            return
+        if not stores and f".{field}" in self._setters.of(unit.source.path).words.get(macro.name, ()):
+            nowhere = Expr(macro.start, macro.start)
+            yield Store(macro, 2, nowhere, None, doubt=f"{macro.name}, a macro, may set .{field}")
         for user in self._uses(macro, unit) if stores else ():
             home = self._tree.unit(user.fn.source.path) or unit
             for index, store in stores:
@@ -304,6 +279,7 @@ class Members:
                 root = root_of(target)
                 position = macro.variables[root.variable].position if root is not None and root.variable >= 0 else -1
                 if root is None or not 0 <= position < len(user.call.args):
+                    yield Store(macro, index, target, None, doubt=f"{macro.name}, a macro, sets .{field}")
                     continue
                 seen = substitute(target, root, user.call.args[position])
                 found = self._types.member(seen, user.fn, home) if isinstance(seen, Member) else None
@@ -328,11 +304,11 @@ class Members:
                 yield from (CallSite(fn, index, call) for index, call in fn.calls if call.name == macro.name)
 
     def _in_function(self, fn: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
-        if next(_by_offset(fn.source.blanked[fn.start : fn.end], field), None) is not None:
+        if next(by_offset(fn.source.blanked[fn.start : fn.end], field), None) is not None:
             nowhere = Expr(fn.start, fn.start)
             yield Store(fn, 0, nowhere, None, doubt=f"{fn.name}() reaches .{field} by its offset")
         aliases = (alias for alias, what in self._aliases.items() if what == f"{tag}.{field}")
-        for index in fn.naming(field, *aliases):
+        for index in fn.naming("", field, *aliases):
             node = fn.nodes[index]
             if (
                 node.kind == "return"
@@ -375,6 +351,7 @@ class Members:
                     case Call():
                         for position, argument in enumerate(expr.args):
                             inner = strip(argument)
+                            yield from self._untold_handed(fn, index, (expr, position), field, unit)
                             if isinstance(inner, Unary) and inner.op == "&":
                                 place = strip(inner.parts[0])
                                 if self._is_member(place, tag, field, fn, unit):
@@ -389,7 +366,7 @@ class Members:
         call, position = handed
         inner = strip(call.args[position])
         macros = self._setters.of(unit.source.path)
-        if isinstance(inner, Name) and inner.text == field and position in macros.members.get(call.name, ()):
+        if isinstance(inner, Name) and inner.text == field and macros.sets_member(call.name, position):
             yield Store(fn, node, inner, None, doubt=f"{call.name}() sets the member that it is handed the name of")
         elif isinstance(inner, Member | Index) and self._is_member(inner, tag, field, fn, unit):
             kind = self._types.of(inner, fn, unit)
@@ -397,8 +374,23 @@ class Members:
                 yield Store(fn, node, pointee(inner), call.args[position], call, position, behind=True)
             elif (call.name, position) in self._setters.outs:
                 yield Store(fn, node, inner, call.args[position], call, position)
-            elif position in macros.arguments.get(call.name, ()):
+            elif macros.sets(call.name, position):
                 yield Store(fn, node, inner, None, doubt=f"{call.name}() sets what it is handed in {fn.name}()")
+
+    def _untold_handed(
+        self, fn: Function, node: int, handed: tuple[Call, int], field: str, unit: Unit
+    ) -> Iterator[Store]:
+        """What a call may set that is handed a member of this name, of something whose type could not be told."""
+        call, position = handed
+        inner = strip(call.args[position])
+        address = isinstance(inner, Unary) and inner.op == "&"
+        place = strip(inner.parts[0]) if address else inner
+        known = (call.name, position) in self._setters.outs
+        if (known or address or self._setters.of(unit.source.path).sets(call.name, position)) and self._is_untold(
+            place, field, fn, unit
+        ):
+            why = f"{call.name}() is handed .{field} of what is of no type that could be told"
+            yield Store(fn, node, place, None, doubt=why)
 
     def _is_untold(self, place: Expr, field: str, fn: Function, unit: Unit) -> bool:
         """Whether a place is a member of this name of something whose type could not be told."""
@@ -469,7 +461,7 @@ class Members:
         if not self._tree.is_driver_folder(folder):
             return None
         found: dict[str, CType] = {}
-        word = re.compile(rb"\b" + re.escape(field.encode()) + rb"\b\s*[;,\[:]")
+        word = re.compile(rb"\b" + re.escape(field.encode()) + rb"\b\s*[;,\[:)]")
         for path in self._tree.search(field, folder):
             other = self._tree.unit(path) if word.search(self._tree.contents(path)) else None
             for item in other.items if other is not None else ():
@@ -483,6 +475,11 @@ class Members:
                 if len(found) > 1:
                     return None
         return next(iter(found.items()), None)
+
+
+def _target(store: tuple[int, Expr]) -> Expr:
+    """What an assignment, with its node, sets."""
+    return strip(store[1].parts[0])
 
 
 def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types, struct_tag
-from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Member, Name, Unary, pointee, strip, walk
-from dmamigrate.syntax.functions import Function
+from dmamigrate.syntax.expr import Assign, Call, Cast, Expr, Index, Member, Name, Unary, pointee, strip, walk
+from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.unit import Unit
 
 _WORDS = re.compile(rb"\w+")
-_THROUGH = rb"\*\s*((?:\w+\s*(?:->|\.)\s*)*\w+)\s*=(?!=)"
+_THROUGH = rb"\*\s*((?:\w+\s*(?:->|\.)\s*)*\w+)\s*(?==(?!=))"
+# An object seen as another struct, and one whose address is handed to a call.
+_CAST = rb"\(\s*(?:struct\s+\w+|\w+)\s*\*+\s*\)\s*(&[^,;]{1,120})"
+_LENT = rb"[(,]\s*(&[\w\s>.\-\[\]()]{1,120}?)\s*[,)]"
+# Bytes that are seen as a struct.
+_VIEW = rb"=\s*\(\s*(?:const\s+)?(?:struct\s+\w+|\w+)\s*\*\s*\)\s*(?=[\w(*])"
+_BYTES = frozenset({"char", "unsigned char", "u8", "__u8", "s8", "uint8_t"})
 _NOTHING = rb"(?!)"
 _TYPE = re.compile(rb"(?<!\w)(?!(?:else|do|return)\b)\w+[\s*]*\Z")
 
@@ -38,7 +44,8 @@ class _Declared:
     """The names of what is declared as an object, as what holds one, or as a pointer to either, and by the file.
 
     `stored` is where a text may store to one as a whole: in group 1 the name of an object, in 2 the place that is a pointer
-    to one, in 3 what a call is told to copy to.
+    to one, in 3 what a call is told to copy to, in 4 what is seen as another type, in 5 what is handed on by address; with
+    none of these it is told by its type.
     """
 
     names: frozenset[bytes]
@@ -49,7 +56,10 @@ class _Declared:
         """Whether what is stored to has the name of such a member or, where it is a variable, of one seen in the file."""
         name = match.group(1) or match.group(2)
         if name is None:
-            return not self.names.isdisjoint(_WORDS.findall(match.group(3)))
+            told = match.group(3) or match.group(4) or match.group(5)
+            if told is None:
+                return True  # what it makes is told by its type
+            return not self.names.isdisjoint(_WORDS.findall(told))
         words = _WORDS.findall(name)
         before = match.string[max(0, match.start() - 64) : match.start()]
         if match.group(2) and _TYPE.search(before):
@@ -61,8 +71,15 @@ class _Declared:
 class Overwrites:
     """Answers for one tree."""
 
-    def __init__(self, tree: Tree, types: Types, copies: dict[str, tuple[int, int | None]]) -> None:
-        """`copies` are calls that overwrite what an argument points to, by which, and from which other one."""
+    def __init__(
+        self, tree: Tree, types: Types, copies: dict[str, tuple[int, int | None]], filled: frozenset[str]
+    ) -> None:
+        """`copies` are calls that overwrite what an argument points to, by which, and from which other one.
+
+        `filled` are calls that return memory whose contents come from elsewhere.
+        """
+        self._filled = filled
+        self._made = rb"=\s*(?:\([^()]*\)\s*)?(?:" + (any_of(filled) or _NOTHING) + rb")\s*\("
         self._tree = tree
         self._types = types
         self._copies = copies
@@ -100,12 +117,16 @@ class Overwrites:
                     if holder is not None and holder.kind == "type" and holder.name:
                         types.add(holder.name)
         shared = frozenset(word for path, words in by_file.items() if path.endswith(".h") for word in words)
-        stored = rb"\b(" + b"|".join(sorted(objects)) + rb")\s*(?:\[[^\]]*\]\s*)*=(?!=)" if objects else _NOTHING
-        copied = rb"\b(?:" + (any_of(self._copies) or _NOTHING) + rb")\s*\(([^,;]*),"
+        stored = rb"\b(" + b"|".join(sorted(objects)) + rb")\s*(?:\[[^\]]*\]\s*)*(?==(?!=))" if objects else _NOTHING
+        copied = rb"\b(?:" + (any_of(self._copies) or _NOTHING) + rb")\s*\(([^;]{1,200})"
         return _Declared(
             frozenset(word for words in by_file.values() for word in words),
             {path: shared | words for path, words in by_file.items()},
-            re.compile(b"|".join((stored if objects else rb"(" + _NOTHING + rb")", _THROUGH, copied))),
+            re.compile(
+                b"|".join(
+                    (stored if objects else rb"(" + _NOTHING + rb")", _THROUGH, copied, _CAST, _LENT, self._made, _VIEW)
+                )
+            ),
         )
 
     def _in_unit(self, unit: Unit, tag: str) -> Iterator[Overwrite]:
@@ -123,7 +144,9 @@ class Overwrites:
     def _in_function(self, fn: Function, unit: Unit, names: frozenset[bytes]) -> Iterator[Overwrite]:
         for index, node in enumerate(fn.nodes):
             for expr in walk(node.expr) if node.expr is not None else ():
-                if isinstance(expr, Assign) and expr.op == "=" and _last_name(expr.parts[0]).encode() in names:
+                if isinstance(expr, Assign) and expr.op == "=" and (by := self._filled_by(expr.parts[1], fn, unit)):
+                    yield Overwrite(fn, index, Unary(expr.start, expr.end, (expr.parts[0],), "*"), None, by)
+                elif isinstance(expr, Assign) and expr.op == "=" and _last_name(expr.parts[0]).encode() in names:
                     if self._is_object(expr.parts[0], fn, unit):
                         yield Overwrite(fn, index, expr.parts[0], expr.parts[1], "")
                 elif isinstance(expr, Call) and expr.name in self._copies:
@@ -132,6 +155,36 @@ class Overwrites:
                         taken = expr.args[source] if source is not None and source < len(expr.args) else None
                         value = pointee(taken) if taken is not None else None
                         yield Overwrite(fn, index, pointee(expr.args[to]), value, expr.name)
+                elif isinstance(expr, Call):
+                    yield from self._lent(fn, index, expr, unit)
+                elif isinstance(expr, Cast) and expr.pointers == 1 and (place := _object_at(expr.parts[0])) is not None:
+                    kind = self._types.of(place, fn, unit)
+                    seen = self._types.resolve(CType(expr.type), unit)
+                    told = kind is not None and not kind.pointers and struct_tag(kind)
+                    if told and struct_tag(seen) not in ("", struct_tag(kind or seen)):
+                        yield Overwrite(fn, index, place, None, f"struct {struct_tag(seen)}")
+
+    def _filled_by(self, value: Expr, fn: Function, unit: Unit) -> str:
+        """What filled the memory that a pointer is made to point to, if that is not known by the names of members."""
+        inner = strip(value)
+        if isinstance(inner, Call) and inner.name in self._filled:
+            return inner.name
+        if isinstance(value, Cast) and value.pointers == 1:
+            kind = self._types.of(inner, fn, unit)
+            if kind is not None and kind.pointers == 1 and kind.base in _BYTES:
+                return fn.source.text(inner.start, inner.end)
+        return ""
+
+    def _lent(self, fn: Function, index: int, call: Call, unit: Unit) -> Iterator[Overwrite]:
+        """What a function of the driver's own does with an object that it takes as plain memory, and so may fill."""
+        for position, argument in enumerate(call.args):
+            place = _object_at(argument)
+            if place is None or not call.name or not self._is_object(place, fn, unit):
+                continue
+            for target in self._tree.functions(call.name, unit):
+                taken = next((one for one in target.variables if one.position == position), None)
+                if not target.macro and taken is not None and (taken.type.base, taken.type.pointers) == ("void", 1):
+                    yield Overwrite(fn, index, place, None, call.name)
 
     def _is_object(self, place: Expr, fn: Function, unit: Unit) -> bool:
         kind = self._types.of(strip(place), fn, unit)
@@ -145,6 +198,12 @@ def _declared(text: bytes) -> Iterator[bytes]:
         if number and len(words) > 1:
             return
         yield from words
+
+
+def _object_at(argument: Expr) -> Expr | None:
+    """What `&place` names, None for anything else."""
+    inner = strip(argument)
+    return strip(inner.parts[0]) if isinstance(inner, Unary) and inner.op == "&" else None
 
 
 def _last_name(place: Expr) -> str:

@@ -42,10 +42,14 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Reaching:
-    """The definitions that reach a use; `entry` tells that some path from the function's start has none."""
+    """The definitions that reach a use; `entry` tells that some path from the function's start has none.
+
+    `passed` are the calls that may have run since.
+    """
 
     definitions: tuple[Definition, ...]
     entry: bool
+    passed: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,7 @@ def reaching(fn: Function, node: int, use: Expr, effects: Effects = _NO_EFFECTS)
     if path is None:
         return Reaching((), True)
     found: list[Definition] = []
+    passed: list[Call] = []
     entry = False
     inside = fn.nodes[node].expr
     start_inside = inside is not None and any(isinstance(e, Statements) for e in walk(inside))
@@ -221,6 +226,8 @@ def reaching(fn: Function, node: int, use: Expr, effects: Effects = _NO_EFFECTS)
                 if kills:
                     killed = True
                     break
+            if not killed:
+                passed += [effect.expr for effect in fn.effects[index] if isinstance(effect.expr, Call)]
             if not killed and current.kind == "declare" and path.startswith(f"#{current.variable}"):
                 tail = path[len(f"#{current.variable}") :]
                 killed = not tail or not tail[0].isdigit()
@@ -228,7 +235,7 @@ def reaching(fn: Function, node: int, use: Expr, effects: Effects = _NO_EFFECTS)
             entry = True
         if not killed:
             queue += [(before, True) for before in fn.predecessors[index]]
-    return Reaching(tuple(sorted(found, key=lambda d: (d.node, d.at.start))), entry)
+    return Reaching(tuple(sorted(found, key=lambda d: (d.node, d.at.start))), entry, tuple(passed))
 
 
 def root_of(expr: Expr) -> Name | None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dmamigrate.syntax.source import SUFFIXES
+
 # What stat says of a file or folder: device, inode, size in bytes, times of the last change and of the last status change in ns.
 Stamp = tuple[int, int, int, int, int]
 NOTHING = b""
-SUFFIXES = (".c", ".h")
 # What a Makefile further up includes to build a folder's module.
 PARTS = ".Kbuild"
 _BYTES = 16

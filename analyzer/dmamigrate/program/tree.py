@@ -23,6 +23,8 @@ from dmamigrate.syntax.unit import Unit, holds_word, may_define_functions, may_d
 _LARGEST = 2_000_000
 _LARGEST_HEADER = 200_000
 # Folders that hold many unrelated modules, too many to be searched for the sake of one.
+# Modules below a driver's own folder that are read to see whether they share its headers.
+_MOST_APART = 8
 _MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs", "tools", "samples", "Documentation"})
 
 
@@ -76,7 +78,7 @@ class Tree:
         self._module = cache(self._module_uncached)
         self._left_out: dict[str, frozenset[str]] = {}
         self._struct = cache(self._struct_uncached)
-        self._find_functions = cache(self._find_functions_uncached)
+        self._find_definitions = cache(self._find_definitions_uncached)
         self._tells = cache(self._tells_uncached)
         self.opened = 0
 
@@ -196,13 +198,28 @@ class Tree:
             return self.search(word, folder)
         return tuple(dict.fromkeys((*self.search(word, folder), *self.search(word, own))))
 
-    def leaves_out(self, folder: str, path: str) -> bool:
-        """Whether modules are built below `folder`, beside the one of `path`, that are not looked into for what that one asks."""
-        if folder == self.module(path):
-            return False
+    def leaves_out(self, folder: str, path: str, defined: str) -> bool:
+        """Whether modules built below `folder` are not looked into for what `path` asks of something that `defined` defines."""
+        apart = self.apart(folder, path)
+        if folder != self.module(path):
+            return bool(apart)
+        if len(apart) > _MOST_APART:
+            return False  # a subsystem's folder, whose own headers are in include/
+        # below its own folder a driver's other modules count where they include what is asked about
+        header = os.fsencode(defined.rpartition("/")[2])
+        return any(header in data for one in apart for _, data in self.texts(one))
+
+    def apart(self, folder: str, path: str) -> frozenset[str]:
+        """The modules that are built below `folder`, beside the one of `path`, and not looked into for what that one asks."""
         if folder not in self._left_out:
             self._left_out[folder] = frozenset(self._built_apart(folder))
-        return not self._left_out[folder] <= {self.module(path)}
+        return self._left_out[folder] - {self.module(path)}
+
+    def includers(self, path: str) -> tuple[str, ...]:
+        """The files of the module of a C file that include it, as one that is built together with others is."""
+        needle = b'"' + os.fsencode(path.rpartition("/")[2]) + b'"'
+        folder = self.module(path)
+        return tuple(one for one, data in self.texts(folder) if needle in data) if self.is_driver_folder(folder) else ()
 
     def _built_apart(self, folder: str) -> Iterator[str]:
         queue = [folder]
@@ -342,16 +359,25 @@ class Tree:
 
         With `words`, the kernel's headers that hold none of them are not looked into.
         """
-        return self._find_functions(name, unit.source.path, words)
+        found = self._find_definitions(name, unit.source.path, words)
+        return tuple(
+            fn for one, item in found for fn in ((one.function(item),) if item is not None else one.macros(name))
+        )
 
-    def _find_functions_uncached(self, name: str, path: str, words: re.Pattern[bytes] | None) -> tuple[Function, ...]:
+    def bodies(self, name: str, unit: Unit) -> tuple[tuple[Unit, Item], ...]:
+        """Where the functions stand that `functions` has; macros are left out."""
+        found = self._find_definitions(name, unit.source.path, None)
+        return tuple((one, item) for one, item in found if item is not None)
+
+    def _find_definitions_uncached(
+        self, name: str, path: str, words: re.Pattern[bytes] | None
+    ) -> tuple[tuple[Unit, Item | None], ...]:
+        """The files that define a function, each with where; None for macros."""
         unit = self.unit(path)
         if unit is None:
             return ()
-        if own := unit.functions(name):
-            return tuple(own)
-        if macros := unit.macros(name):
-            return macros
+        if own := self._defined_in(unit, name):
+            return own
         needle = name.encode()
         for header in self.headers(unit):
             if needle not in header.source.data:
@@ -362,29 +388,33 @@ class Tree:
                 and not self._tells(words, header.source.path)
             ):
                 continue
-            if found := header.functions(name):
-                return tuple(found)
-            if macros := header.macros(name):
-                return macros
+            if found := self._defined_in(header, name):
+                return found
         folder = self.module(path)
         while self.is_driver_folder(folder):
-            for other in self._definers(folder).get(needle, ()):
-                candidate = self.unit(other)
-                if candidate is None:
-                    continue
-                items = [
-                    i
-                    for i in candidate.named("function", name)
-                    if b"static" not in candidate.source.code[i.head : i.params].split()
-                ]
-                if items:
-                    return tuple(candidate.function(item) for item in items)
+            # more than one where the Makefile chooses
+            near = [other for path in self._definers(folder).get(needle, ()) if (other := self.unit(path)) is not None]
+            items = tuple(
+                (other, item)
+                for other in near
+                for item in other.named("function", name)
+                if b"static" not in other.source.code[item.head : item.params].split()
+            )
+            if items:
+                return items
             if "/" not in folder:
                 break
             folder = folder.rpartition("/")[0]
             if folder in _MANY_MODULES or folder.count("/") < 1 or sum(1 for _ in self.below(folder, 700)) >= 700:
                 break
         return ()
+
+    @staticmethod
+    def _defined_in(unit: Unit, name: str) -> tuple[tuple[Unit, Item | None], ...]:
+        """The functions of this name that one file has, or else the macros."""
+        if items := unit.named("function", name):
+            return tuple((unit, item) for item in items)
+        return ((unit, None),) if unit.macros(name) else ()
 
     def _tells_uncached(self, words: re.Pattern[bytes], path: str) -> bool:
         unit = self.unit(path)

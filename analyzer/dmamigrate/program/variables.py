@@ -16,6 +16,11 @@ from dmamigrate.syntax.unit import Unit, occurrences
 
 # A variable that is assigned to, or whose address is handed on; one that is an array also where it is kept or handed on itself.
 _SET = rb"&\s*%s\b\s*(?:\[[^\]]*\]\s*)*[,)]|\b%s\b(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|(?:[-+|&^*/%%]|<<|>>)=|\+\+|--)"
+# Where an address is kept or a variable exported; in group 1 what is so only outside of functions.
+_KEEPS = (
+    rb"(?:=|\breturn|\{|\?|:)\s*&\s*%s\b(?!\s*(?:->|\.|\[))|\bEXPORT_SYMBOL\w*\s*\(\s*%s\b"
+    rb"|([(,]\s*&?\s*%s\s*[,)}])"
+)
 _KEPT = rb"|(?:[=(,]|\breturn)\s*%s\s*[,);]"
 
 
@@ -47,16 +52,37 @@ class Variables:
             other = self._tree.unit(path) if handed or may_set.search(text) else None
             if other is not None:
                 result += self._global_in(other, name, may_set, array)
-        kept = re.compile(
-            rb"(?:=|\breturn|\{)\s*&\s*" + word + rb"\b(?!\s*(?:->|\.|\[))|\bEXPORT_SYMBOL\w*\s*\(\s*" + word + rb"\b"
-        )
-        if any(self._holds(path, kept) for path in paths):
+        result += self._by_macros(name, unit, paths)
+        if any(self._keeps(path, name) for path in paths):
             return tuple(result), False  # set through a pointer, or by another module
         return tuple(result), bool(declared) or (bool(result) and self._tree.is_driver_folder(folder))
 
-    def _holds(self, path: str, pattern: re.Pattern[bytes]) -> bool:
-        unit = self._tree.unit(path) if pattern.search(self._tree.contents(path)) else None
-        return unit is not None and pattern.search(unit.source.blanked) is not None
+    def _by_macros(self, name: str, unit: Unit, paths: tuple[str, ...]) -> Iterator[Store]:
+        """The doubts that macros are which set the variable by its name, or stand for it where they are set."""
+        nowhere = Expr(0, 0)
+        for path in paths:
+            setting = sorted(macro for macro, held in self._setters.of(path).words.items() if name in held)
+            for macro in setting:
+                why = f"{macro}, a macro, sets {name}"
+                yield Store(file_scope(unit, name, 0, 0, nowhere), 2, nowhere, None, doubt=why)
+            for macro in sorted(self._setters.standing_for(name, path)):
+                word = re.escape(macro.encode())
+                if any(re.search(_SET % (word, word), self._tree.contents(other)) for other in paths):
+                    why = f"{macro}, which is set, stands for {name}"
+                    yield Store(file_scope(unit, name, 0, 0, nowhere), 2, nowhere, None, doubt=why)
+            if setting:
+                return  # one module, one set of macros
+
+    def _keeps(self, path: str, name: str) -> bool:
+        """Whether a file keeps the variable's address, hands it to another module, or has a macro make something of it."""
+        word = re.escape(name.encode())
+        kept = re.compile(_KEEPS % (word, word, word))
+        unit = self._tree.unit(path) if kept.search(self._tree.contents(path)) else None
+        for found in kept.finditer(unit.source.blanked) if unit is not None else ():
+            item = unit.item_at(found.start()) if unit is not None else None
+            if found[1] is None or item is None or item.kind == "variable":
+                return True
+        return False
 
     def _handed(self, path: str, text: bytes, at: int) -> bool:
         """Whether what stands at `at` is handed to what may set it."""
@@ -84,7 +110,7 @@ class Variables:
             yield from self._in_function(fn, name, unit, array)
 
     def _in_function(self, fn: Function, name: str, unit: Unit, array: bool) -> Iterator[Store]:
-        macros = self._setters.of(unit.source.path).arguments
+        macros = self._setters.of(unit.source.path)
         for index, node in enumerate(fn.nodes):
             kept = node.expr if node.kind == "return" else None
             for expr in walk(node.expr) if node.expr is not None else ():
@@ -103,7 +129,7 @@ class Variables:
                             yield Store(fn, index, pointee(inner), argument, expr, position)
                         elif (expr.name, position) in self._setters.outs:
                             yield Store(fn, index, inner, argument, expr, position)
-                        elif position in macros.get(expr.name, ()):
+                        elif macros.sets(expr.name, position):
                             yield Store(
                                 fn, index, inner, None, doubt=f"{expr.name}() sets what it is handed in {fn.name}()"
                             )

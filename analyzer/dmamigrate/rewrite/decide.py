@@ -8,15 +8,20 @@ from dataclasses import replace
 from functools import wraps
 
 from dmamigrate.findings import Finding, Kind, Rewrite, Verdict
-from dmamigrate.lives.pair import Key, Life
+from dmamigrate.lives.mentions import unfollowed
+from dmamigrate.lives.pair import Key, Life, kept_in
 from dmamigrate.rewrite import licence
 from dmamigrate.rewrite.case import Case, once
 from dmamigrate.rewrite.propose import propose
 from dmamigrate.rewrite.verdict import verdict
+from dmamigrate.syntax.arms import only_for_older_kernels
+from dmamigrate.syntax.expr import Member
+from dmamigrate.syntax.prefilter import Words
 
 Refusal = Callable[[Case], str | None]
 
-_HEADER = "include/linux/dma-mapping.h"
+# The mapping API as the kernel itself has it.
+_KERNELS = ("include/linux/dma-mapping.h", "kernel/dma/")
 # Rules whose findings say that a life is wrong as it stands: moved as it is, the mistake would look checked.
 _WRONG = frozenset(
     {
@@ -67,12 +72,16 @@ def _by_licence(case: Case) -> str | None:
 
 
 @_for_all
-def _by_own_macro(case: Case) -> str | None:
+def _by_own_function(case: Case) -> str | None:
     tree = case.module.engine.tree
-    for site in (site for life in case.group for site in life.sites):
-        unit = case.module.engine.flow.unit(site.fn)
-        if any(macro.source.path != _HEADER for macro in tree.macros(site.call.name, unit)):
-            return f"the driver has a {site.call.name}() of its own"
+    new = {template.before: template.after for template in case.rule.templates}
+    asked = {(site.fn.source.path, site.call.name): site.fn for life in case.group for site in life.sites}
+    for (_, old), fn in asked.items():
+        for name in (old, new.get(old, old)):
+            found = tree.functions(name, case.module.engine.flow.unit(fn))
+            own = (one for one in found if not one.source.path.startswith(_KERNELS))
+            if any(name == old or not only_for_older_kernels(one.source, one.start) for one in own):
+                return f"the driver has a {name}() of its own"
     return None
 
 
@@ -107,6 +116,42 @@ def _by_defect(case: Case) -> str | None:
     return None
 
 
+@_for_all
+def _by_mention(case: Case) -> str | None:
+    """What is named and not seen to be called may map what these unmaps end, or end what these maps made."""
+    engine, path = case.module.engine, case.life.map.key[0]
+    calls = engine.api.calls.values()
+    maps = [one for one in calls if one.role == "map" and engine.api.fits(one, case.life.map.api)]
+    ends = [one for one in calls if one.role == "unmap" and engine.api.fits(case.life.map.api, one)]
+    names = frozenset(one.name for one in (case.life.map.api, *maps, *ends))
+    seen = frozenset(site.written for life in case.group for site in life.sites)
+    folder = engine.tree.module(path)
+    near = engine.tree.search_any(names, folder) if engine.tree.is_driver_folder(folder) else ()
+    found = next(unfollowed(engine, sorted({path, *near}), names, seen), None)
+    return f"{found} where no call of it is seen: that may be an end of this mapping, too" if found else None
+
+
+@_for_all
+def _by_other_module(case: Case) -> str | None:
+    """A struct that other modules see, too: one of them may unmap what is kept in it."""
+    engine = case.module.engine
+    ends = engine.api.named("unmap")
+    for site in (life.map for life in case.group):
+        place = kept_in(site)
+        fn = site.user[0]
+        unit = engine.flow.unit(fn)
+        found = engine.types.member(place, fn, unit) if isinstance(place, Member) else None
+        home = engine.tree.struct_home(found[0], unit) if found is not None else ""
+        scope = engine.tree.scope(home, fn.source.path) if home else None
+        if scope is None or not isinstance(place, Member) or not engine.tree.leaves_out(scope, fn.source.path, home):
+            continue
+        for folder in sorted(engine.tree.apart(scope, fn.source.path)):
+            for path in engine.tree.search(place.field, folder):
+                if Words(ends).in_(engine.tree.contents(path)):
+                    return f"{path}, which is another module's, may unmap what is kept in {place.field}"
+    return None
+
+
 def _by_orphan(case: Case) -> str | None:
     for site, origin in case.module.pairs.orphans:
         near = site.key[0] == case.life.map.key[0]
@@ -119,11 +164,13 @@ REFUSALS: tuple[Refusal, ...] = (
     _by_rule,
     _by_own_memory,
     _by_licence,
-    _by_own_macro,
+    _by_own_function,
     _by_other_memory,
     _by_defect,
     _by_missing_end,
     _by_orphan,
+    _by_mention,
+    _by_other_module,
 )
 
 

@@ -29,6 +29,9 @@ def moves(call: Call, new: NewCall) -> bool:
     return len(new.arguments) != len(call.args) or not all(kept)
 
 
+_DEFINE = re.compile(rb"[ \t]*#[ \t]*define\b")
+
+
 def width(text: str, column: int = 0) -> int:
     """The column, from 0, behind `text` that begins at `column`, with tabs of eight."""
     for character in text:
@@ -57,7 +60,7 @@ def rewrite(source: Source, call: Call, new: NewCall) -> tuple[Edit, ...]:
     before = source.data[first:last].decode("utf-8", "surrogateescape")
     after = apply(source.data, minimal, first, last).decode("utf-8", "surrogateescape")
     limit = _WIDE if _longest(before) <= _WIDE else _WIDEST
-    if _longest(after) <= limit or _in_macro(source, call):
+    if _longest(after) <= limit or _is_continued(source, call):
         return minimal
     return _refilled(source, call, new, limit)
 
@@ -66,7 +69,7 @@ def _longest(text: str) -> int:
     return max(width(line) for line in text.splitlines())
 
 
-def _in_macro(source: Source, call: Call) -> bool:
+def _is_continued(source: Source, call: Call) -> bool:
     return b"\\\n" in source.data[call.start : call.end + 200].partition(b"\n")[0] + b"\n"
 
 
@@ -125,13 +128,15 @@ def _refilled(source: Source, call: Call, new: NewCall, limit: int) -> tuple[Edi
         and limit < _WIDEST
     ):
         text = _fill(texts, column, _WIDEST, len(tail) + 1)
-    text = text.replace("\n", _line_end(source))
+    text = text.replace("\n", _line_end(source, call))
     return (Edit(source.path, callee.start, call.end, f"{new.name}({text})"),)
 
 
-def _line_end(source: Source) -> str:
-    """What ends a line in this file."""
-    return "\r\n" if b"\r\n" in source.data else "\n"
+def _line_end(source: Source, call: Call) -> str:
+    """What ends a line where a call stands: in a #define with a backslash before it."""
+    line = source.data[source.offset(source.line(call.start)) : call.start]
+    continued = " \\" if _DEFINE.match(line) else ""
+    return continued + ("\r\n" if b"\r\n" in source.data else "\n")
 
 
 def _fill(texts: list[str], column: int, limit: int, tail: int) -> str:
@@ -177,5 +182,5 @@ def _appended(source: Source, call: Call, new: NewCall, opening: int, limit: int
     gap = last.start
     while source.data[gap - 1 : gap] in (b" ", b"\t"):
         gap -= 1
-    edits.append(Edit(source.path, gap, last.end, f"{_line_end(source)}{indent(column)}{changed.text}"))
+    edits.append(Edit(source.path, gap, last.end, f"{_line_end(source, call)}{indent(column)}{changed.text}"))
     return tuple(sorted(edits, key=lambda edit: edit.start))

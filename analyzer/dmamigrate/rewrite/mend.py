@@ -15,6 +15,7 @@ from dmamigrate.program.reach import reaching
 from dmamigrate.rewrite import check, licence
 from dmamigrate.rewrite.diff import diff
 from dmamigrate.syntax.expr import Expr, Member, Name, strip
+from dmamigrate.values.questions import Use
 
 
 def mend(module: Module, found: Defect, target: str) -> tuple[Rewrite, Verdict] | None:
@@ -40,15 +41,16 @@ def _holds(module: Module, life: Life, site: Site, kept: Expr | None) -> bool:
     place = strip(kept) if kept is not None else None
     if not isinstance(place, Name | Member) or site.fn is not life.map.fn:
         return False
-    stores = module.engine.stores
-    unit, inert = module.engine.flow.unit(site.fn), module.engine.values.tables.knowledge.inert
+    between = module.engine.flow.between
     seen = reaching(site.fn, site.node, place)
     for definition in seen.definitions:
         if definition.call is None:
             if definition.node != life.map.node:
                 return False
-        elif not isinstance(place, Member) or stores.may_store(definition.call, place.field, unit, inert):
+        elif not isinstance(place, Member):
             return False
+    if isinstance(place, Member) and between.may_change(Use(site.fn, site.node, place), seen.passed):
+        return False
     return any(definition.node == life.map.node for definition in seen.definitions)
 
 

@@ -115,6 +115,8 @@ def written(group: Iterable[Life], templates: tuple[Template, ...]) -> Written |
             return Rewrite("withheld", f"{where}: {site.call.name}() also ends this mapping and has no rewrite")
         if len(site.call.args) != len(template.before_roles):
             return Rewrite("withheld", f"{where}: {site.call.name}() has {len(site.call.args)} arguments")
+        if any(local.name == template.after for local in site.fn.variables):
+            return Rewrite("withheld", f"{where}: {template.after} is a variable of {site.fn.name}()")
         if only_for_older_kernels(site.fn.source, site.call.start):
             return Rewrite("withheld", f"{where}: only kernels without dma_map_phys() compile this call")
         if _DIRECTIVE.search(site.fn.source.blanked, site.call.start, site.call.end):

@@ -155,8 +155,8 @@ class Function:
         return found
 
     def naming(self, *words: str) -> list[int]:
-        """The nodes that name one of the words as a variable, member or call, or that initialise something, which need not name it."""
-        return sorted({index for word in ("", *words) for index in self._naming.get(word, ())})
+        """The nodes that name one of the words as a variable, member or call; with "", those that initialise something."""
+        return sorted({index for word in words for index in self._naming.get(word, ())})
 
     @cached_property
     def pointers(self) -> dict[str, frozenset[str]]:

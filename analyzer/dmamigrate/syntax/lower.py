@@ -347,7 +347,8 @@ class Lowering:
             and not self.variables[arguments.variable].type.pointers
         ):
             unknown = Expr(arguments.start, arguments.end)
-            self.node("eval", Assign(arguments.start, arguments.end, (arguments, unknown), "+="))
+            may = Conditional(arguments.start, arguments.end, (unknown, arguments, unknown))
+            self.node("eval", Assign(arguments.start, arguments.end, (arguments, may)))
 
     def _do_statement(self, node: tree_sitter.Node) -> None:
         head = self.node("eval")

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from dmamigrate import processes
 from dmamigrate.errors import UsageError
-from dmamigrate.syntax.source import contents
+from dmamigrate.syntax.source import SUFFIXES, contents
 
 _SKIPPED_FOLDERS = frozenset({".git", ".venv", "node_modules", "__pycache__"})
-_SUFFIXES = (".c", ".h")
 _CHUNK = 400
 _LARGEST = 8 << 20  # bytes of C that can be taken apart in the memory that a scan may use
 
@@ -78,7 +77,7 @@ def _below(folder: str, within: tuple[str, ...]) -> Iterator[str | Unread]:
         try:
             with os.scandir(current) as entries:
                 for entry in entries:
-                    if entry.name.endswith(_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
+                    if entry.name.endswith(SUFFIXES) and not entry.is_dir(follow_symlinks=False):
                         files.append(_checked(entry, within))
                     elif entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED_FOLDERS:
                         folders.append(entry.path)

@@ -29,6 +29,8 @@ _CONDITIONAL = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([
 _OTHER_DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?!if\b|ifdef\b|ifndef\b|elif\b|else\b|endif\b)(?:[^\n\\]|\\.)*", re.MULTILINE | re.DOTALL
 )
+# What holds C: sources and headers, and what is included as either.
+SUFFIXES = (".c", ".h", ".inc", ".inl", ".c_shipped")
 _BOM = b"\xef\xbb\xbf"
 _BLANK = bytes(byte if byte == 0x0A else 0x20 for byte in range(256))
 
@@ -79,6 +81,10 @@ def _without_dead_code(text: bytes) -> bytes:
             depth -= 1
     pieces.append(text[done:])
     return b"".join(pieces)
+
+
+# What holds C: sources and headers, and what is included as either.
+SUFFIXES = (".c", ".h", ".inc", ".inl", ".c_shipped")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dmamigrate.syntax.expr import Binary, Constant, Expr, Name, strip
-from dmamigrate.values.leaves import NUMBER, Leaves, is_address, is_number, merge
+from dmamigrate.syntax.expr import Binary, Constant, Expr, Name, Unary, strip
+from dmamigrate.values.leaves import NUMBER, Leaves, cut, is_address, is_number, merge, uncut
 
 _NO_ADDRESS = frozenset({"==", "!=", "<", ">", "<=", ">=", "&&", "||", "%"})
 
@@ -19,11 +19,14 @@ def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
         return NUMBER
     if op == ",":
         return ask(right)
-    if op in ("<<", ">>"):
-        return ask(left)
+    if op == "<<":
+        return uncut(ask(left))
+    if op == ">>":
+        return cut(ask(left))
     if op in ("*", "/"):
         pages = [side for side in (left, right) if isinstance(side, Name) and side.text.endswith("PAGE_SIZE")]
-        return ask(left if pages and pages[0] is right else right) if pages else NUMBER
+        whole = ask(left if pages and pages[0] is right else right) if pages else NUMBER
+        return cut(whole) if op == "/" else uncut(whole)
     if op == "^":
         return merge((ask(left), ask(right)))
     if op == "-":
@@ -36,6 +39,8 @@ def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
         # the distance between two addresses is a number; between two kinds, one that turns the one into the other
         return NUMBER if {leaf.kind for leaf in minuend} == {leaf.kind for leaf in other} else minuend
     if op == "&":
+        if _is_offset(right):
+            return NUMBER
         first = ask(left)
         return ask(right) if is_number(first) else first
     # a sum has one address in it; what is left of a difference is an offset, so look at the other side first
@@ -58,6 +63,16 @@ def address_side(expr: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:
     if is_number(second) or (is_address(first) and not is_address(second)):
         return first
     return second if is_address(second) and not is_address(first) else merge((first, second))
+
+
+def _is_offset(mask: Expr) -> bool:
+    """Whether a mask leaves the low bits: `PAGE_SIZE - 1`, `~PAGE_MASK`."""
+    mask = strip(mask)
+    if isinstance(mask, Unary):
+        inner = strip(mask.parts[0])
+        return mask.op == "~" and isinstance(inner, Name) and inner.text.endswith("_MASK")
+    last = strip(mask.parts[1]) if isinstance(mask, Binary) and mask.op == "-" else None
+    return isinstance(last, Constant) and last.text.rstrip("uUlL") == "1"
 
 
 def _with_offset(base: Leaves, difference: Binary, ask: Callable[[Expr], Leaves]) -> Leaves:

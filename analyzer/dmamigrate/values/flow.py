@@ -43,6 +43,7 @@ from dmamigrate.syntax.expr import (
 )
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
+from dmamigrate.values.between import Between
 from dmamigrate.values.fills import Fills
 from dmamigrate.values.knowledge import RETURN
 from dmamigrate.values.questions import (
@@ -61,8 +62,9 @@ from dmamigrate.values.questions import (
     closed,
     text_of,
 )
-from dmamigrate.values.shapes import base_of, both, last_value, seen_inside, through_pointer, winds
+from dmamigrate.values.shapes import base_of, both, last_value, others_set, seen_inside, through_pointer, winds
 from dmamigrate.values.tables import Tables
+from dmamigrate.values.targets import Targets
 
 
 class Flow:
@@ -73,10 +75,13 @@ class Flow:
         self.types = Types(tree, tables.knowledge.layouts)
         known = tables.knowledge
         outs = frozenset((name, out) for name, out in known.calls if out != RETURN)
-        self.stores = Stores(tree, self.types, known.aliases, known.copies, outs)
+        self.stores = Stores(tree, self.types, known.aliases, known.copies, frozenset(known.filled), outs)
         self._tables = tables
         self._queries = queries
+        found = Targets(tree, self.types, self.stores)
+        self.targets, self.elsewhere = found.of, found.elsewhere
         self._fills = Fills(self, tables)
+        self.between = Between(self, tables)
 
     def unit(self, fn: Function) -> Unit:
         """The file of a function."""
@@ -165,7 +170,12 @@ class Flow:
         further = reached.entry
         untyped = False
         if root is not None and root.variable in self._unseen(fn):
-            reasons.append(Stop(f"{root.text} may be set unseen: it is static, or its address is kept in a pointer"))
+            reasons.append(
+                Stop(
+                    f"{root.text} may be set unseen: it is static, its address is kept in a pointer, or a macro sets it"
+                )
+            )
+        reasons += [Stop(f"{other} is set, too, and shares its memory") for other in self._sharing(use, root)]
         for definition in reached.definitions:
             if definition.call is None:
                 if self._loses_type(use, definition):
@@ -179,13 +189,14 @@ class Flow:
                     source = Held(asked) if winding else asked
                     edges.append(Inflow(source, fn, definition.at, "set here"))
                 continue
-            filled, seen = self._by_callee(use, root, definition)
-            further = further or seen
+            filled = self._by_callee(use, root, definition)
             if isinstance(filled, str):
                 reasons.append(Stop(filled))
             elif filled is not None:
                 edges.append(filled)
         found = Inflows(tuple(edges), tuple(reasons))
+        if not further and isinstance(place, Member):
+            further = self.between.may_change(use, reached.passed)
         if reached.definitions and (edges or reasons) and not further and not untyped:
             return found
         if untyped and not further:
@@ -206,39 +217,66 @@ class Flow:
         if not isinstance(place, Member) or not isinstance(mine, Member) or place.field != mine.field:
             return False
         roots = root_of(place), root_of(mine)
-        if roots[0] is None or roots[1] is None or not (through_pointer(place) and through_pointer(mine)):
+        if not all(root is None or through_pointer(one) for root, one in zip(roots, (place, mine), strict=True)):
             return False
         unit = self.unit(use.fn)
         one, other = self.types.member(place, use.fn, unit), self.types.member(mine, use.fn, unit)
         return one is not None and other is not None and one[0] == other[0]
 
-    def _by_callee(self, use: Use, root: Name | None, definition: Definition) -> tuple[Inflow | str | None, bool]:
-        """What a call that is handed the place makes of it, or why that is not known; and whether to look further out."""
+    def _by_callee(self, use: Use, root: Name | None, definition: Definition) -> Inflow | str | None:
+        """What a call that is handed the place makes of it, or why that is not known; None if that is not its affair."""
         call, position = definition.call, definition.argument
         assert call is not None, "only a store by a callee is asked about here"
         if call.name in self._tables.knowledge.inert:
-            return None, False
+            return None
         handed = path_of(call.args[position])
         listed = bool(self._tables.knowledge.call(call.name, position))
         if handed == path_of(use.expr) and not listed:
             # handed by value, which only a macro can store to
-            if self.stores.set_by_macro(self.unit(use.fn), call, position):
-                return f"{call.name}() sets its argument in a way that was not followed", False
-            return None, False
+            if self.stores.setters.of(use.fn.source.path).sets(call.name, position):
+                return f"{call.name}() sets its argument in a way that was not followed"
+            return None
         fill = Fill(Use(use.fn, definition.node, use.expr, use.frame), call, position)
         edge = Inflow(fill, use.fn, call, "filled in here")
         if listed:
-            return edge, False
+            return edge
         local = root is not None and root.variable >= 0
         if ((handed or "").startswith("&") or isinstance(use.expr, Index | Unary)) and local:
-            return (edge if self._fills.leaves_any(fill) else None), False
-        may = isinstance(use.expr, Member) and self.stores.may_store(
-            call, use.expr.field, self.unit(use.fn), self._tables.knowledge.inert
+            return edge if self._fills.leaves_any(fill) else None
+        return self._by_stranger(use, root, call) if isinstance(use.expr, Member) else None
+
+    def _by_stranger(self, use: Use, root: Name | None, call: Call) -> str | None:
+        """Why a call that is handed the object of a member may set it: its body is nowhere, and the driver declares it."""
+        unit = self.unit(use.fn)
+        if not call.name or root is None or self._tables.knows(call.name) or self.tree.functions(call.name, unit):
+            return None
+        near = (
+            unit,
+            *(one for one in self.tree.headers(unit) if not one.source.path.startswith(("include/", "arch/"))),
         )
-        return None, may
+        if any(one.declares(call.name) for one in near):
+            return f"{call.name}() is handed the object and is not in the files that were read"
+        return None
+
+    def _sharing(self, use: Use, root: Name | None) -> list[str]:
+        """The members of a local that are set in its function and share their memory with the one that is used."""
+        place, fn = use.expr, use.fn
+        if root is None or root.variable < 0 or not isinstance(place, Member) or through_pointer(place):
+            return []
+        unit = self.unit(fn)
+        union = fn.variables[root.variable].type.base.startswith("union")
+        owner = self.types.member(place, fn, unit) if not union else None
+        shared = self.tree.sharing(owner[0], place.field, unit) if owner is not None else frozenset()
+        return sorted(other for other in others_set(fn, root, place) if union or other in shared)
 
     def _unseen(self, fn: Function) -> frozenset[int]:
-        return self._queries.fact(("unseen", fn), lambda: set_unseen(fn))
+        return self._queries.fact(("unseen", fn), lambda: set_unseen(fn) | self._named_by_macros(fn))
+
+    def _named_by_macros(self, fn: Function) -> frozenset[int]:
+        """The locals that a macro sets by their names."""
+        setting = self.stores.setters.of(fn.source.path).words
+        words = {word for macro, held in setting.items() if fn.naming(macro) for word in held} if setting else set()
+        return frozenset(number for number, variable in enumerate(fn.variables) if variable.name in words)
 
     def _loses_type(self, use: Use, definition: Definition) -> bool:
         """Whether the definition turns a member whose struct is known into one whose struct is not."""
@@ -416,12 +454,6 @@ class Flow:
             reasons += (*returned.open, *self.elsewhere(target))
         return Inflows(tuple(edges), tuple(reasons))
 
-    def elsewhere(self, target: Function) -> tuple[Stop, ...]:
-        """A doubt for what stands in a header for a function that is configured out: the real one is elsewhere."""
-        if target.macro or not target.source.path.endswith(".h") or not self.unit(target).declares(target.name):
-            return ()
-        return (Stop(f"{target.name}() has a body for when it is configured out; the other was not read"),)
-
     @staticmethod
     def _returned(callee: Function, frame: Frame) -> Inflows:
         if callee.macro:
@@ -435,32 +467,6 @@ class Flow:
         )
         return Inflows(edges) if edges else closed(f"{callee.name}() returns nothing that was found")
 
-    def targets(self, fn: Function, call: Call) -> tuple[Function, ...]:
-        """The functions that a call may run: by name, or those stored to the ops member it goes through."""
-        unit = self.unit(fn)
-        callee = strip(call.parts[0])
-        if isinstance(callee, Name) and callee.variable < 0:
-            return self.tree.functions(callee.text, unit)
-        if isinstance(callee, Unary) and callee.op == "*":
-            callee = strip(callee.parts[0])
-        if not isinstance(callee, Member):
-            return ()
-        found = self.types.member(callee, fn, unit) or self.stores.only_struct_with(callee.field, unit)
-        if found is None:
-            return ()
-        stores, complete = self.stores.of_field(found[0], callee.field, unit)
-        result: dict[tuple[str, int], Function] = {}
-        for store in stores:
-            value = strip(store.value) if store.value is not None else None
-            if isinstance(value, Unary) and value.op == "&":
-                value = strip(value.parts[0])
-            if not isinstance(value, Name) or value.variable >= 0 or store.call is not None:
-                return ()
-            if value.text != "NULL":
-                for one in self.tree.functions(value.text, self.unit(store.fn)):
-                    result[one.source.path, one.start] = one
-        return tuple(result.values()) if complete else ()
-
     def _into_parameter(self, question: Param) -> Inflows:
         fn, position = question.fn, question.position
         callers, complete, why = self.stores.callers(fn)
@@ -472,6 +478,8 @@ class Flow:
         edges: list[Inflow] = []
         for caller in callers:
             if position >= len(caller.call.args):
+                where = f"{caller.fn.source.path}:{caller.fn.source.line(caller.call.start)}"
+                complete, stop = False, Stop(f"{fn.name}() is called with too few arguments at {where}")
                 continue
             argument = caller.call.args[position]
             asked = pointee(argument) if question.pointee else argument

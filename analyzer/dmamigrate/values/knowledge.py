@@ -48,6 +48,8 @@ class _Propagator(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True)
     default: Kind | None = None
     # the only kinds that are passed on: whatever else is handed over, the result is the default for sure
     only: tuple[Kind, ...] = ()
+    # a page number may be handed over, whose address the result is, or the other way round
+    pages: bool = False
 
 
 class _Stop(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -71,6 +73,10 @@ class _Copy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     source: int | None = msgspec.field(name="from", default=None)
 
 
+class _Filled(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Calls that return memory whose contents come from elsewhere: from user space, a device, another object."""
+
+
 class _Layout(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The types of a kernel struct's members, for drivers whose kernel's headers are not at hand."""
 
@@ -86,6 +92,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     inert: tuple[_Inert, ...] = ()
     alias: tuple[_Alias, ...] = ()
     copy: tuple[_Copy, ...] = ()
+    filled: tuple[_Filled, ...] = ()
     layout: tuple[_Layout, ...] = ()
 
 
@@ -94,9 +101,10 @@ class Meaning:
     """What a table says of one result of a call, of a field, or of a variable.
 
     Either `origins` (with `stop` if some paths cannot be told), or `source`: the argument, from 0, or OBJECT, whose
-    origin it has, with `default` if that argument tells nothing, or nothing of `only`. With `argument` it holds only where that argument,
-    from 0, is one of the string literals. A driver that calls one of `doubt` may have made the object itself, and one
-    with none of `firmware` may be handed objects that other code made. `storage` marks fresh memory.
+    origin it has, with `default` if that argument tells nothing, or nothing of `only`. With `argument` it holds only where
+    that argument, from 0, is one of the literals. A driver that calls one of `doubt` may have made the object itself, and
+    one with none of `firmware` may be handed objects that other code made. `storage` marks fresh memory, `pages` what
+    takes or yields a page number.
     """
 
     origins: tuple[Kind, ...] = ()
@@ -110,13 +118,15 @@ class Meaning:
     firmware: tuple[str, ...] = ()
     storage: bool = False
     only: tuple[Kind, ...] = ()
+    pages: bool = False
 
 
 @dataclass(frozen=True)
 class Knowledge:
     """All tables: calls by (name, argument that is set or RETURN), fields by "struct.member", variables by name.
 
-    `inert` are the calls that store nothing through what they are handed; `aliases` are the macros
+    `inert` are the calls that store nothing through what they are handed, `filled` those that return memory whose
+    contents come from elsewhere; `aliases` are the macros
     that name a member, as sg_dma_address(sg) does. `copies` are the calls that overwrite
     what an argument points to (its number, from 0, and that of the source, None if it lies elsewhere); `layouts` are the
     types of "struct.member" where the header is not at hand; `api` are the mapping calls themselves.
@@ -126,6 +136,7 @@ class Knowledge:
     fields: dict[str, Meaning]
     variables: dict[str, Meaning]
     inert: set[str]
+    filled: set[str]
     aliases: dict[str, str]
     copies: dict[str, tuple[int, int | None]]
     layouts: dict[str, CType]
@@ -165,10 +176,11 @@ def load(files: Iterable[Path], api: Api) -> Knowledge:
 
     Raises RuleError, naming file and key, for anything that is not in the format.
     """
-    knowledge = Knowledge({}, {}, {}, set(), {}, {}, {}, api)
+    knowledge = Knowledge({}, {}, {}, set(), set(), {}, {}, {}, api)
     for file in files:
         table = _read(file)
         knowledge.inert.update(name for entry in table.inert for name in entry.call)
+        knowledge.filled.update(name for entry in table.filled for name in entry.call)
         knowledge.aliases.update((name, entry.field[0]) for entry in table.alias for name in entry.call if entry.field)
         knowledge.copies.update((name, (entry.to, entry.source)) for entry in table.copy for name in entry.call)
         for layout in table.layout:
@@ -191,7 +203,13 @@ def load(files: Iterable[Path], api: Api) -> Knowledge:
                     )
                 case _Propagator():
                     source = OBJECT if entry.source == "object" else int(entry.source)
-                    meaning = Meaning(source=source, default=entry.default, evidence=entry.evidence, only=entry.only)
+                    meaning = Meaning(
+                        source=source,
+                        default=entry.default,
+                        evidence=entry.evidence,
+                        only=entry.only,
+                        pages=entry.pages,
+                    )
                 case _Stop():
                     meaning = Meaning((Kind.UNKNOWN,), entry.reason, evidence=entry.evidence)
             if not (entry.call or entry.field or entry.variable):

@@ -27,12 +27,23 @@ class Leaf:
 
 
 Leaves = tuple[Leaf, ...]
+_CUT = "an address that is shifted or divided"
 NUMBER: Leaves = (Leaf(None),)
 
 
 def unknown(reason: str, outside: bool = False) -> Leaves:
     """One path that ends without an answer, and why; `outside` if code that is not in sight has it."""
     return (Leaf(Kind.UNKNOWN, reason, outside=outside),)
+
+
+def cut(leaves: Leaves) -> Leaves:
+    """What is left of an address whose low bits are gone: none itself, though a page number leads back to it."""
+    return merge((leaves, unknown(_CUT))) if is_address(leaves) else leaves
+
+
+def uncut(leaves: Leaves) -> Leaves:
+    """The address that a page number is of."""
+    return tuple(leaf for leaf in leaves if leaf.reason != _CUT)
 
 
 def merge(groups: Iterable[Leaves]) -> Leaves:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from dmamigrate.program.records import Store
@@ -16,6 +17,7 @@ from dmamigrate.syntax.expr import (
     Member,
     Name,
     Unary,
+    path_of,
     strip,
     walk,
 )
@@ -43,6 +45,19 @@ def both(one: Inflows, other: Inflows) -> Inflows:
 def last_value(macro: Function) -> tuple[int, Expr] | None:
     """The node and the expression that a macro's value is, None if it has none."""
     return next(((i, n.expr) for i, n in reversed(list(enumerate(macro.nodes))) if n.expr is not None), None)
+
+
+def others_set(fn: Function, root: Name, place: Member) -> set[str]:
+    """The names of the members of a local, other than the one that is used or that it is a part of, that its function sets."""
+    outer = f"#{root.variable}."
+    own = _first((path_of(place) or "").removeprefix(outer))
+    paths = (path for node in fn.effects for one in node if isinstance(one.expr, Assign) for path in one.paths)
+    return {_first(path.removeprefix(outer)) for path in paths if path is not None and path.startswith(outer)} - {own}
+
+
+def _first(path: str) -> str:
+    """The first member of a path."""
+    return re.split(r"\W", path, maxsplit=1)[0]
 
 
 def through_pointer(place: Expr) -> bool:

@@ -11,7 +11,7 @@ from dmamigrate.program.types import struct_tag
 from dmamigrate.syntax.expr import Call, Expr, strip
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.values.knowledge import OBJECT, Knowledge, Meaning
-from dmamigrate.values.leaves import NUMBER, Leaf, Leaves, is_address, unknown
+from dmamigrate.values.leaves import NUMBER, Leaf, Leaves, is_address, uncut, unknown
 
 
 class Tables:
@@ -48,6 +48,8 @@ class Tables:
                 leaves = ask(call.args[meaning.source])
             else:
                 return unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
+            if meaning.pages:
+                leaves = uncut(leaves)
             if meaning.only and meaning.default is not None:
                 kept = tuple(leaf for leaf in leaves if leaf.kind in meaning.only)
                 others = [leaf for leaf in leaves if leaf.kind is not None and leaf.kind not in meaning.only]

@@ -34,7 +34,7 @@ _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
 _QUEUED, _MAY_QUEUE = "-EBUSY", b"CRYPTO_TFM_REQ_MAY_BACKLOG"
 _ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
 # How many explorations' worth of nodes are walked for all mappings of one function.
-_EXPLORATIONS = 10
+_EXPLORATIONS = 6
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 
 
