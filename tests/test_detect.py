@@ -159,12 +159,12 @@ CASES = [
     ),
     pytest.param(
         "mapping-leaked",
-        f"int a(struct fx *f) {{ struct dma_chan *chan = dma_request_chan(f->dev, NULL); if (@) return -ENODEV;\n"
-        f"f->chan = chan; f->at = {MAP}; {CHECK % 'f->at'}\n"
-        "if (f->len) { if (f->chan) b(f); return -EINVAL; }\nreturn 0; }\n"
+        f"int a(struct fx *f) {{ struct dma_chan *chan = dma_request_chan(f->dev, NULL); if (IS_ERR(chan)) return -ENODEV;\n"
+        f"f->chan = chan; f->at = {MAP}; {CHECK % 'f->at'} if (f->mapped) {{ b(f); return -EIO; }}\n"
+        "if (f->len) { if (@f->chan) b(f); return -EINVAL; }\nreturn 0; }\n"
         f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
-        "f->mapped",
-        "IS_ERR(chan)",
+        "!",
+        "",
         id="what IS_ERR() was asked of is no NULL",
     ),
     pytest.param(
@@ -297,12 +297,12 @@ CASES = [
     ),
     pytest.param(
         "mapping-leaked",
-        "static int put(struct fx *f) { return f->len > 3; }\nstatic int flip(struct fx *f) { f->given.kind = FX_LATE; return 1; }\n"
+        "static int put(struct fx *f) { return f->len > 3; }\n"
         f"int a(struct fx *f) {{ int ret; if (f->given.kind != FX_LATE) {{ f->at = {MAP}; {CHECK % 'f->at'} }}\n"
-        f"ret = @(f); if (ret) goto out;\nif (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\nreturn 0;\n"
+        f"ret = put(f); @ if (ret) goto out;\nif (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\nreturn 0;\n"
         f"out: if (f->given.kind != FX_LATE) {UNMAP % 'f->at'}\nreturn ret; }}",
-        "flip",
-        "put",
+        "f->given.kind = FX_LATE;",
+        "",
         id="what is asked twice, and not changed in between",
     ),
     pytest.param(

@@ -32,7 +32,7 @@ FLOORS = (
      "dmamigrate.values.origins", "dmamigrate.values.constants", "dmamigrate.values.terms", "dmamigrate.values.holders",
      "dmamigrate.values.names", "dmamigrate.values.calls", "dmamigrate.values.devices", "dmamigrate.values.probed",
      "dmamigrate.values.engine"),
-    ("dmamigrate.paths.values", "dmamigrate.paths.places", "dmamigrate.paths.state", "dmamigrate.paths.setters",
+    ("dmamigrate.paths.values", "dmamigrate.paths.places", "dmamigrate.paths.state", "dmamigrate.paths.guards", "dmamigrate.paths.setters",
      "dmamigrate.paths.words", "dmamigrate.paths.told", "dmamigrate.paths.unions", "dmamigrate.paths.explore", "dmamigrate.paths.steps"),
     ("dmamigrate.rules",),
     ("dmamigrate.lives.sites", "dmamigrate.lives.mentions", "dmamigrate.lives.given", "dmamigrate.lives.pair", "dmamigrate.lives.module",

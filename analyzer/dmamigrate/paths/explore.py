@@ -10,7 +10,7 @@ from dataclasses import replace
 from dmamigrate.paths.places import Frame, behind, below, enter
 from dmamigrate.paths.setters import Setters
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
-from dmamigrate.paths.told import ERROR_POINTERS, as_pointer, combined, if_true, other_than, updated
+from dmamigrate.paths.told import ERROR_POINTERS, as_pointer, combined, if_true, in_order, other_than, updated
 from dmamigrate.paths.unions import unshared
 from dmamigrate.paths.values import NEGATIVE, NONZERO, UNKNOWN, ZERO, Choice, Flags, Same, Value
 from dmamigrate.paths.words import Words
@@ -140,21 +140,25 @@ class Explorer:
         if isinstance(node.expr, Binary) and node.expr.op == ",":
             state = stepped(frame, node.expr, state)
         switch = any(edge.guard is not None and edge.guard.cases for edge in node.edges)
+        ways: list[tuple[State, Edge]] = []
         if switch or len({edge.guard.truth for edge in node.edges if edge.guard is not None}) < 1:
             for after, value in self._value(frame, index, node.expr, state):
                 for edge in node.edges:
                     if edge.guard is None or not edge.guard.cases:
-                        yield after, UNKNOWN, edge
+                        ways.append((after, edge))
                         continue
-                    for chosen in self._chosen(frame, node.expr, value, edge.guard.cases, edge.guard.truth, after):
-                        yield chosen, UNKNOWN, edge
-            return
-        for truth in (True, False):
-            edges = [edge for edge in node.edges if edge.guard is None or edge.guard.truth is truth]
-            for after in self._assume(frame, index, node.expr, truth, state) if edges else ():
-                told = noted(frame, node.expr, truth, state, after)
-                for edge in edges:
-                    yield told, UNKNOWN, edge
+                    chosen = self._chosen(frame, node.expr, value, edge.guard.cases, edge.guard.truth, after)
+                    ways += [(one, edge) for one in chosen]
+        else:
+            for truth in (True, False):
+                edges = [edge for edge in node.edges if edge.guard is None or edge.guard.truth is truth]
+                for after in self._assume(frame, index, node.expr, truth, state) if edges else ():
+                    told = noted(frame, node.expr, truth, state, after)
+                    ways += [(told, edge) for edge in edges]
+        open_ended = len({edge.to for _, edge in ways}) > 1
+        for after, edge in ways:
+            told = self._client.undecided(frame, index, edge.to, state, after) if open_ended else after
+            yield told, UNKNOWN, edge
 
     def _chosen(
         self, frame: Frame, subject: Expr, value: Value, cases: tuple[Expr, ...], truth: bool, state: State
@@ -197,9 +201,13 @@ class Explorer:
                 return through + short
             case Binary(op="==" | "!=" as op):
                 return self._compared(frame, index, expr, truth is (op == "=="), state)
-            case Binary(op="<" | ">="):
+            case Binary(op="<" | ">=" | ">" | "<="):
                 result = []
                 for after, value in self._value(frame, index, expr.parts[0], state):
+                    ordered = in_order(expr.op, worth(after, value), self._words.of(frame.fn, expr.parts[1]))
+                    if ordered is not None or expr.op in (">", "<="):
+                        result += [after] if ordered in (None, truth) else []
+                        continue
                     negative = (
                         value.negative
                         if isinstance(value, Flags) and self._words.of(frame.fn, expr.parts[1]) == ZERO
@@ -431,7 +439,9 @@ class Explorer:
     def _called(self, frame: Frame, index: int, call: Call, state: State) -> Outcomes:
         name = call.name
         if name in _TRANSPARENT and call.args:
-            return self._value(frame, index, call.args[0], state)
+            given = self._value(frame, index, call.args[0], state)
+            # an error that is made a pointer is one, whatever is known of its number
+            return [(s, v if worth(s, v) == ZERO else NEGATIVE) for s, v in given] if name == "ERR_PTR" else given
         if name in self._client.splits or name in ERROR_POINTERS:
             return self._decided(frame, index, call, state)
         if name == "PTR_ERR_OR_ZERO" and call.args:

@@ -210,6 +210,11 @@ class Client:
         del frame, call, truth
         return state
 
+    def undecided(self, frame: Frame, node: int, to: int, before: State, after: State) -> State:
+        """A branch goes on at node `to` and, for all that was known before it, might as well go elsewhere."""
+        del frame, node, to, before
+        return after
+
     def told(self, flag: str, truth: bool, state: State) -> State | None:
         """A test said that one flag is set, or is not; None if that cannot be."""
         del flag, truth

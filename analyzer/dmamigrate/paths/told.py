@@ -58,3 +58,20 @@ def updated(op: str, held: Value, value: Value, without: Value | None) -> Value:
     if op == "&=" and isinstance(value, Flags) and value.exact:
         return held.within(value.on)
     return UNKNOWN
+
+
+def in_order(op: str, left: Value, right: Value | None) -> bool | None:
+    """Whether a comparison of two numbers holds, None if one of them is not known."""
+    one, other = _number(left), _number(right)
+    if one is None or other is None:
+        return None
+    return {"<": one < other, ">=": one >= other, ">": one > other, "<=": one <= other}[op]
+
+
+def _number(value: Value | None) -> int | None:
+    """The number that a word is, None for any other."""
+    if value == ZERO:
+        return 0
+    if isinstance(value, Flags) and value.exact and len(value.on) == 1 and (digits := next(iter(value.on))).isdigit():
+        return int(digits)
+    return None

@@ -146,7 +146,12 @@ class Knowledge:
     def io_calls(self) -> tuple[str, ...]:
         """The calls that give device memory, or map it for the CPU."""
         told = {name for kind in (Kind.PCI_BAR, Kind.MMIO) for name in self.words_for(kind) if not name.endswith("[")}
-        return tuple(sorted(told | {name for name, _ in self.calls if "remap" in name}))
+        maps = {
+            name
+            for (name, out), held in self.calls.items()
+            if out == RETURN and any(m.default is Kind.MMIO for m in held)
+        }
+        return tuple(sorted(told | maps | {name for name, _ in self.calls if "remap" in name}))
 
     def words_for(self, kind: Kind) -> tuple[str, ...]:
         """The calls and the members without one of which no address of this kind can be told."""

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from dmamigrate.findings import Skipped, Step
 from dmamigrate.lives.detect.maptype import MapTypes
@@ -13,6 +13,7 @@ from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
 from dmamigrate.paths.explore import Explorer
+from dmamigrate.paths.guards import bypasses, is_known
 from dmamigrate.paths.places import Frame, below
 from dmamigrate.paths.state import State, Trail
 from dmamigrate.paths.steps import step
@@ -32,7 +33,16 @@ _TOLD = "@checked"
 _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
 # crypto/algapi.c: crypto_enqueue_request() says -EBUSY of what it queued, if the request allows that
 _QUEUED, _MAY_QUEUE = "-EBUSY", b"CRYPTO_TFM_REQ_MAY_BACKLOG"
-_ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset"})
+_ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset", "drmm_add_action", "drmm_add_action_or_reset"})
+# What puts an object where others find it, and what may be the last to let go of one.
+_KEEPING = re.compile(
+    r"(?:h?list|llist|rb|xa|idr|ida|radix_tree|rhashtable|hash|kfifo|skb|ptr_ring)_\w*(?:add|insert|store|alloc|link|put|in|queue)\w*"
+)
+_LETTING_GO = frozenset({"put_device", "kobject_put", "device_unregister", "kref_put", "drm_dev_put"})
+# What is told the address and keeps none.
+_TOLD_ONLY = re.compile(
+    r"(?:write[bwlq]|iowrite(?:8|16|32|64)|__raw_write[bwlq])\w*|(?:upper|lower)_32_bits|cpu_to_[bl]e\d+|regmap_\w*write\w*"
+)
 # How many explorations' worth of nodes are walked for all mappings of one function.
 _EXPLORATIONS = 6
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
@@ -49,7 +59,7 @@ class _Walk:
     """What is followed: the mapping of a life, kept in `place`, past the functions that clean up.
 
     `probe` says that nobody cleans up after a failure; `through` are the functions between the one that is walked and the
-    one that maps, both included.
+    one that maps, both included. `past` has the branches that pass an unmap by, each with where it then goes on.
     """
 
     life: Life
@@ -57,6 +67,7 @@ class _Walk:
     cleaning: frozenset[str]
     probe: bool
     through: tuple[str, ...] = ()
+    past: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 class _Mappings(MapTypes):
@@ -101,6 +112,10 @@ class _Along(_Mappings):
         self._mistaken = frozenset(site.key for site in life.mistaken)
         self.watched = place
         self._from_map = not through
+        self._past = walk.past
+        self._object = re.split(r"->|\.", place)[0] if "->" in place else ""
+        self._released = _called_back(cleaning, life)
+        self._by_helper: dict[str, bool] = {}
 
     def reached(self, frame: Frame, node: int, state: State) -> bool:
         """Nothing matters of a path that has lost the mapping; what leads to the map was walked before, for all maps at once."""
@@ -131,9 +146,52 @@ class _Along(_Mappings):
             if state.get(_KEY) == _FAILED:
                 return state.forget(lambda key, _: key == _KEY)  # how that decides is its own affair
             return state.refine(_KEY, _HANDED)
-        elif not call.name and self._hands_on(frame, call):
-            return state.forget(lambda key, _: key == _KEY)
+        elif state.get(_KEY) is not None:
+            return self._kept_or_asked(frame, call, state)
         return state
+
+    def undecided(self, frame: Frame, node: int, to: int, before: State, after: State) -> State:
+        """Whether there is something to unmap is asked here, of what nothing is known any more: this path tells no answer."""
+        passing = self._past.get(node) if frame.parent is None else None
+        held = after.get(_KEY)
+        if passing is None or held is None or (held == _LIVE) is not (to in passing):
+            return after
+        if is_known(frame, node, before, self._place):
+            return after
+        return after.forget(lambda key, _: key == _KEY)
+
+    def _kept_or_asked(self, frame: Frame, call: Call, state: State) -> State:
+        """What a call that neither maps nor unmaps means for the mapping: it may be somebody else's affair from here on."""
+        lost = state.forget(lambda key, _: key == _KEY)
+        if not call.name:
+            return lost if self._hands_on(frame, call) else state
+        if _names(call, self.cleaning):
+            return lost  # called back, whenever that is
+        if (call.name in _LETTING_GO and self._released) or self._helps(frame, call):
+            return lost
+        places = [frame.place(part) or "" for part in call.args]
+        found = any(place == self._object or place.startswith(f"&{self._object}->") for place in places)
+        kept = bool(self._object) and not self._probe and _KEEPING.fullmatch(call.name) is not None and found
+        local = self._place[1:].isdigit() and call.name not in self._calls and _TOLD_ONLY.fullmatch(call.name) is None
+        handed = local and any(self._is_named(frame, part) for part in call.args)
+        return state.refine(_KEY, _HANDED) if kept or handed else state
+
+    def _helps(self, frame: Frame, call: Call) -> bool:
+        """Whether a function of the driver's own sees to the unmap later on, or asks whether the mapping failed."""
+        if call.name not in self._by_helper:
+            unit = self._engine.flow.unit(frame.fn)
+            texts = [one.source.blanked[one.start : one.end] for one in self._engine.tree.functions(call.name, unit)]
+            later = any(
+                any(word.encode() in text for word in _ACTIONS) and any(name.encode() in text for name in self.cleaning)
+                for text in texts
+            )
+            asks = any(name.encode() in text for text in texts for name in self._checks)
+            self._by_helper[call.name] = later or (asks and self._place in map(frame.place, call.args))
+        return self._by_helper[call.name]
+
+    def _is_named(self, frame: Frame, expr: Expr) -> bool:
+        """Whether a local handle stands in an expression."""
+        return any(isinstance(part, Name) and frame.place(part) == self._place for part in walk(expr))
 
     def _asked_beside(self, trail: Trail | None) -> bool:
         """Whether a condition on the way asks a member beside the handle, which may tell what was mapped from what was not."""
@@ -161,13 +219,21 @@ class _Along(_Mappings):
         place = frame.place(store.parts[0])
         if not makes and place is not None and below(self._place, place) and state.get(_KEY) is not None:
             return state.forget(lambda key, _: key == _KEY)  # another handle, or another object that one is kept in
-        if self._lent and state.get(_KEY) == _LIVE and frame.place(store.parts[1]) == self._place:
+        if makes or state.get(_KEY) != _LIVE:
+            return state
+        kept = frame.place(store.parts[1])
+        if self._lent and kept == self._place:
             return state.refine(_KEY, _HANDED)  # kept where others find it
+        local = self._place[1:].isdigit()
+        if local and place != self._place and self._is_named(frame, store.parts[1]):
+            return state.refine(_KEY, _HANDED)
+        if self._object and kept == self._object and place is not None and not self._probe and "->" in place:
+            return state.refine(_KEY, _HANDED)  # the object is where others find it
         return state
 
     def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
         if call.name in _ACTIONS and state.get(_KEY) is not None:
-            action = strip(call.args[1]) if len(call.args) > 1 else None
+            action = _plain(call.args[1]) if len(call.args) > 1 else None
             if not truth:
                 return state.forget(lambda key, _: key == _KEY)  # whatever is done with it is the action's affair
             if not isinstance(action, Name) or action.text not in self.cleaning:
@@ -198,6 +264,12 @@ class _Along(_Mappings):
         return self.unmapped_on_error or self._probe
 
 
+def _plain(expr: Expr) -> Expr:
+    """A function's name, which `&` in front of it is, too."""
+    inner = strip(expr)
+    return strip(inner.parts[0]) if isinstance(inner, Unary) and inner.op == "&" else inner
+
+
 def _outside_calls(expr: Expr) -> Iterator[Expr]:
     """An expression and what is in it, but for calls, which ask something of their own."""
     if not isinstance(expr, Call):
@@ -213,6 +285,8 @@ def is_error(frame: Frame, value: Value) -> bool:
         return False
     if value.on & _UNDER_WAY:
         return False
+    if any(name.startswith("BLK_STS_") and name != "BLK_STS_OK" for name in value.on) or "NETDEV_TX_BUSY" in value.on:
+        return True
     if _QUEUED in value.on and frame.fn.source.blanked.find(_MAY_QUEUE, frame.fn.start, frame.fn.end) >= 0:
         return False
     if value.negative:
@@ -279,7 +353,11 @@ def _along(module: Module, life: Life, ways: _Ways) -> Iterator[Defect | Skipped
         return
     if _IF.search(fn.source.blanked, fn.start, fn.end):
         return  # which arms of two #if go together is not known
-    client = _Along(module.engine, _Walk(life, place, _cleaning(module, life), is_probe(fn)))
+    cleaning = _cleaning(module, life)
+    if _action_before(life, cleaning):
+        return  # an error exit has it unmapped, whatever comes first
+    ends = _ending(fn, life, cleaning)
+    client = _Along(module.engine, _Walk(life, place, cleaning, is_probe(fn), (), bypasses(fn, ends)))
     if (many := ways.walk(client, life.map)) is not None:
         yield many
         return
@@ -296,6 +374,35 @@ def _along(module: Module, life: Life, ways: _Ways) -> Iterator[Defect | Skipped
     if leak is not None and not _unmaps_in_loop(life, client.cleaning):
         facts = {"what": "an exit after this map skips its unmap"}
         yield Defect("mapping-leaked", life.map, facts, life, trail=steps_of(leak.trail, None))
+
+
+def _ending(fn: Function, life: Life, cleaning: frozenset[str]) -> frozenset[int]:
+    """The nodes of a function that unmap, or call what does."""
+    ended = {end.key for end in life.ends}
+    return frozenset(node for node, call in fn.calls if call.name in cleaning or (fn.source.path, call.start) in ended)
+
+
+def _action_before(life: Life, cleaning: frozenset[str]) -> bool:
+    """Whether an action that unmaps was added before there was a mapping."""
+    fn = life.map.fn
+    added = [node for node, call in fn.calls if call.name in _ACTIONS and _names(call, cleaning)]
+    return any(life.map.node in _after(fn, node) for node in added)
+
+
+def _names(call: Call, names: frozenset[str]) -> bool:
+    return any(isinstance(one := _plain(part), Name) and one.text in names for part in call.args)
+
+
+def _after(fn: Function, node: int) -> set[int]:
+    """The nodes that control may reach from one."""
+    seen: set[int] = set()
+    queue = [edge.to for edge in fn.nodes[node].edges]
+    while queue:
+        at = queue.pop()
+        if at not in seen:
+            seen.add(at)
+            queue += [edge.to for edge in fn.nodes[at].edges]
+    return seen
 
 
 def _unmaps_in_loop(life: Life, cleaning: frozenset[str]) -> bool:
@@ -320,7 +427,8 @@ def _probes(module: Module, life: Life) -> Iterator[Defect]:
             continue
         if any(call.name in cleaning and _in_loop(fn, node) for fn in fns for node, call in fn.calls):
             continue  # that the loop runs at all, no path tells
-        client = _Along(module.engine, _Walk(life, place, cleaning, True, tuple(fn.name for fn in fns)))
+        past = bypasses(chain[0], _ending(chain[0], life, cleaning))
+        client = _Along(module.engine, _Walk(life, place, cleaning, True, tuple(fn.name for fn in fns), past))
         Explorer(module.engine, client).explore(chain[0])
         leaks = [one for one in client.leaks if one.error]
         leak = min(leaks, key=lambda one: len(list(one.trail or ())), default=None)
@@ -332,16 +440,7 @@ def _probes(module: Module, life: Life) -> Iterator[Defect]:
 
 def _in_loop(fn: Function, node: int) -> bool:
     """Whether what stands at `node` may be run again."""
-    seen: set[int] = set()
-    queue = [edge.to for edge in fn.nodes[node].edges]
-    while queue:
-        at = queue.pop()
-        if at == node:
-            return True
-        if at not in seen:
-            seen.add(at)
-            queue += [edge.to for edge in fn.nodes[at].edges]
-    return False
+    return node in _after(fn, node)
 
 
 def _chains(module: Module, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
@@ -372,7 +471,7 @@ def _called_back(names: Iterable[str], life: Life) -> bool:
 def _leak(module: Module, client: _Along, target: Expr, life: Life) -> _Exit | None:
     """The shortest exit that leaks; for what outlives the function, one with an error beside another that does unmap."""
     if isinstance(target, Name):
-        if target.variable < 0 or _escapes(module, life.map, target):
+        if target.variable < 0 or _is_returned(life.map.fn, target):
             return None
         exits = client.leaks
     elif client.answers_for_errors or (isinstance(target, Unary) and not _caller_ends(module, life)):
@@ -400,24 +499,14 @@ def _cleaning(module: Module, life: Life) -> frozenset[str]:
     return frozenset(names - {life.map.fn.name})
 
 
-def _escapes(module: Module, site: Site, variable: Name) -> bool:
-    """Whether the local's value goes anywhere but to the calls of the DMA API."""
-    for node in site.fn.nodes:
-        if node.expr is None:
-            continue
-        api = [
-            part
-            for e in walk(node.expr)
-            if isinstance(e, Call) and e.name in module.engine.api.calls
-            for a in e.args
-            for part in walk(a)
-        ]
-        stores = [e.parts[0] for e in walk(node.expr) if isinstance(e, Assign) and e.op == "="]
-        for part in walk(node.expr):
-            named = isinstance(part, Name) and part.variable == variable.variable
-            if named and not any(part is one for one in (*api, *stores)):
-                return True
-    return False
+def _is_returned(fn: Function, variable: Name) -> bool:
+    """Whether a function returns what stands in a local."""
+    return any(
+        isinstance(part, Name) and part.variable == variable.variable
+        for node in fn.nodes
+        if node.kind == "return" and node.expr is not None
+        for part in walk(node.expr)
+    )
 
 
 def _kept_in(site: Site) -> Expr | None:

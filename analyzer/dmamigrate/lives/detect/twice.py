@@ -10,10 +10,12 @@ from dmamigrate.lives.detect.exits import steps_of
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.sites import Site
 from dmamigrate.paths.explore import Explorer
+from dmamigrate.paths.guards import bypasses, is_known
 from dmamigrate.paths.places import Frame
 from dmamigrate.paths.state import Client, State, Trail
 from dmamigrate.paths.values import Value, constant
 from dmamigrate.syntax.expr import Call
+from dmamigrate.syntax.functions import Function
 from dmamigrate.values.engine import Engine
 
 RULES = ("unmap-wrong-handle",)
@@ -26,7 +28,9 @@ _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 class _Ends(Client):
     """Follows what is unmapped on the paths of a function that maps nothing itself."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, fn: Function) -> None:
+        ends = frozenset(node for node, call in fn.calls if call.name in engine.api.named("unmap"))
+        self._past = bypasses(fn, ends)
         names = b"|".join(name.encode() for name in engine.api.named("unmap"))
         self.words = re.compile(rb"\b(?:" + names + rb")\s*\(")
         self._calls = engine.api.calls
@@ -46,6 +50,13 @@ class _Ends(Client):
         after = state.refine(key, _ENDED)
         return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
 
+    def undecided(self, frame: Frame, node: int, to: int, before: State, after: State) -> State:
+        """Whether there is something to unmap is asked here, of what nothing is known: it may not be what is unmapped."""
+        passing = self._past.get(node) if frame.parent is None else None
+        if passing is None or to in passing or is_known(frame, node, before):
+            return after
+        return after.forget(lambda key, _: key.endswith("@ended"))
+
 
 def find(module: Module) -> Iterator[Defect]:
     """The unmaps of what the same function, or one that it called, has unmapped already."""
@@ -60,7 +71,7 @@ def find(module: Module) -> Iterator[Defect]:
     for key, fn in sorted(roots.items()):
         if key in maps or fn.macro or _IF.search(fn.source.blanked, fn.start, fn.end):
             continue
-        client = _Ends(engine)
+        client = _Ends(engine, fn)
         Explorer(engine, client, _STEPS).explore(fn)
         for site, trail in client.twice:
             if site.key in ends and site.key not in seen:
