@@ -53,13 +53,21 @@ class Setting:
 
 @dataclass(slots=True)
 class _Macro:
-    """A #define: what of its parameters, and what else, it sets so far; its calls, each with the text of the arguments."""
+    """A #define: what of its parameters, and what else, it sets so far; its calls, each with where its arguments begin."""
 
     params: tuple[bytes, ...]
-    calls: tuple[tuple[str, tuple[bytes, ...]], ...]
+    body: bytes
+    calls: tuple[tuple[str, int], ...]
     arguments: set[int] = field(default_factory=set)
     members: set[int] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
+    _given: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def given(self, at: int) -> tuple[bytes, ...]:
+        """The arguments of the call whose parenthesis ends before `at`."""
+        if at not in self._given:
+            self._given[at] = _arguments(self.body, at)
+        return self._given[at]
 
     def put(self, member: bool, word: bytes) -> None:
         """It sets what is called `word`."""
@@ -78,7 +86,9 @@ class Setters:
         """`outs` are the calls, each with the number of an argument, that put something there."""
         self._tree = tree
         self.outs = outs
-        self._written = outs | {(name, 0) for name in _WRITTEN}
+        self._written: dict[str, set[int]] = {name: {0} for name in _WRITTEN}
+        for name, position in outs:
+            self._written.setdefault(name, set()).add(position)
         self._known: dict[str, Setting] = {}
         self._standing: dict[str, dict[str, frozenset[str]]] = {}
 
@@ -91,7 +101,7 @@ class Setters:
             arguments = {name: frozenset(one.arguments) for name, one in macros.items() if one.arguments}
             members = {name: frozenset(one.members) for name, one in macros.items() if one.members}
             words = {name: frozenset(one.words) for name, one in macros.items() if one.words}
-            names = sorted({name for name, _ in self._written} | arguments.keys())
+            names = sorted(self._written.keys() | arguments.keys())
             named = _before(tuple(sorted(members))) if members else None
             self._known[folder] = Setting(arguments, members, words, _before(tuple(names)), named)
         return self._known[folder]
@@ -121,32 +131,33 @@ class Setters:
         for _ in range(_ROUNDS):
             before = sum(len(one.arguments) + len(one.members) + len(one.words) for one in known.values())
             for one in known.values():
-                for name, given in one.calls:
-                    self._called(one, name, given, known.get(name))
+                for name, at in one.calls:
+                    callee = known.get(name)
+                    positions = self._written.get(name, set()) | (callee.arguments if callee is not None else set())
+                    members = callee.members if callee is not None else set()
+                    if positions or members:
+                        self._called(one, one.given(at), positions, members)
             if sum(len(one.arguments) + len(one.members) + len(one.words) for one in known.values()) == before:
                 break
         return {name: one for name, one in known.items() if one.arguments or one.members or one.words}
 
-    def _called(self, one: _Macro, name: str, given: tuple[bytes, ...], callee: _Macro | None) -> None:
-        """What a macro sets by handing it on."""
-        for position, text in enumerate(given):
-            last = _LAST.search(text)
-            if last is None:
-                continue
-            if (name, position) in self._written or (
-                callee is not None and not callee.arguments.isdisjoint({position, _ANY})
-            ):
+    @staticmethod
+    def _called(one: _Macro, given: tuple[bytes, ...], positions: set[int], members: set[int]) -> None:
+        """What a macro sets by handing it on, at some positions, or as the name of a member at others."""
+        every = range(len(given))
+        for position in every if _ANY in positions else sorted(positions & {*every}):
+            if (last := _LAST.search(given[position])) is not None:
                 one.put(last[1] is not None, last[2])
-            elif callee is not None and last[2] == b"__VA_ARGS__" and callee.arguments:
-                one.put(False, last[2])
-            if callee is not None and position in callee.members:
+        for position in sorted(members & {*every}):
+            if (last := _LAST.search(given[position])) is not None:
                 one.put(True, last[2])
+        if positions and given and given[-1].strip() == b"__VA_ARGS__":
+            one.put(False, b"__VA_ARGS__")
 
 
 def _taken_apart(params: bytes | None, body: bytes) -> _Macro:
     words = tuple(word.strip() for word in (params or b"").split(b","))
-    calls = tuple((match[1].decode(), _arguments(body, match.end())) for match in _CALLED.finditer(body))
-    macro = _Macro(words, calls)
+    macro = _Macro(words, body, tuple((match[1].decode(), match.end()) for match in _CALLED.finditer(body)))
     for member, word in _SET.findall(body):
         macro.put(bool(member), word)
     for place in _ADDRESS.findall(body) if b"&" in body else ():
@@ -168,6 +179,9 @@ def _joined(macros: list[_Macro]) -> _Macro:
 
 def _arguments(body: bytes, start: int) -> tuple[bytes, ...]:
     """The arguments of a call whose parenthesis ends before `start`."""
+    end = body.find(b")", start)
+    if end >= 0 and b"(" not in (flat := body[start:end]):
+        return tuple(flat.split(b","))
     found: list[bytes] = []
     depth, begin = 0, start
     for at in range(start, len(body)):

@@ -254,8 +254,8 @@ class Members:
         types = {m.decode() for m in re.findall(_AS_TYPE % name, text)}
         kinds = {struct_tag(self._types.resolve(CType(kind), unit)) for kind in types}
         kinds |= {m.decode() for m in re.findall(_AS_STRUCT % name, text)}
-        others = kinds - {tag}
-        return bool(others) and others == kinds and all(self._types.field(kind, field, unit) for kind in others)
+        told = bool(kinds) and "" not in kinds and tag not in kinds
+        return told and all(self._types.field(kind, field, unit) for kind in kinds)
 
     def _in_macro(self, macro: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
         """What a macro stores to the member, seen from each place that uses it."""

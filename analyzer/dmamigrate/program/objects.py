@@ -15,11 +15,10 @@ from dmamigrate.syntax.unit import Unit
 
 _WORDS = re.compile(rb"\w+")
 _THROUGH = rb"\*\s*((?:\w+\s*(?:->|\.)\s*)*\w+)\s*(?==(?!=))"
-# An object seen as another struct, and one whose address is handed to a call.
+# An object seen as another struct.
 _CAST = rb"\(\s*(?:struct\s+\w+|\w+)\s*\*+\s*\)\s*(&[^,;]{1,120})"
-_LENT = rb"[(,]\s*(&[\w\s>.\-\[\]()]{1,120}?)\s*[,)]"
 # Bytes that are seen as a struct.
-_VIEW = rb"=\s*\(\s*(?:const\s+)?(?:struct\s+\w+|\w+)\s*\*\s*\)\s*(?=[\w(*])"
+_VIEW = rb"=\s*\(\s*(?:const\s+)?(?:struct\s+|union\s+)?(?:%s)\s*\*\s*\)\s*(?=[\w(*])"
 _BYTES = frozenset({"char", "unsigned char", "u8", "__u8", "s8", "uint8_t"})
 _NOTHING = rb"(?!)"
 _TYPE = re.compile(rb"(?<!\w)(?!(?:else|do|return)\b)\w+[\s*]*\Z")
@@ -44,8 +43,8 @@ class _Declared:
     """The names of what is declared as an object, as what holds one, or as a pointer to either, and by the file.
 
     `stored` is where a text may store to one as a whole: in group 1 the name of an object, in 2 the place that is a pointer
-    to one, in 3 what a call is told to copy to, in 4 what is seen as another type, in 5 what is handed on by address; with
-    none of these it is told by its type.
+    to one, in 3 and 4 what a call is told to copy to, in 5 what is seen as another type; with none of these it is told by
+    its type.
     """
 
     names: frozenset[bytes]
@@ -118,13 +117,22 @@ class Overwrites:
                         types.add(holder.name)
         shared = frozenset(word for path, words in by_file.items() if path.endswith(".h") for word in words)
         stored = rb"\b(" + b"|".join(sorted(objects)) + rb")\s*(?:\[[^\]]*\]\s*)*(?==(?!=))" if objects else _NOTHING
-        copied = rb"\b(?:" + (any_of(self._copies) or _NOTHING) + rb")\s*\(([^;]{1,200})"
+        first = any_of(name for name, (to, _) in self._copies.items() if not to) or _NOTHING
+        later = any_of(name for name, (to, _) in self._copies.items() if to) or _NOTHING
+        copied = rb"\b(?:" + first + rb")\s*\(([^,;]*),|\b(?:" + later + rb")\s*\(([^;]{1,200})"
         return _Declared(
             frozenset(word for words in by_file.values() for word in words),
             {path: shared | words for path, words in by_file.items()},
             re.compile(
                 b"|".join(
-                    (stored if objects else rb"(" + _NOTHING + rb")", _THROUGH, copied, _CAST, _LENT, self._made, _VIEW)
+                    (
+                        stored if objects else rb"(" + _NOTHING + rb")",
+                        _THROUGH,
+                        copied,
+                        _CAST,
+                        self._made,
+                        _VIEW % any_of(types),
+                    )
                 )
             ),
         )
@@ -155,8 +163,6 @@ class Overwrites:
                         taken = expr.args[source] if source is not None and source < len(expr.args) else None
                         value = pointee(taken) if taken is not None else None
                         yield Overwrite(fn, index, pointee(expr.args[to]), value, expr.name)
-                elif isinstance(expr, Call):
-                    yield from self._lent(fn, index, expr, unit)
                 elif isinstance(expr, Cast) and expr.pointers == 1 and (place := _object_at(expr.parts[0])) is not None:
                     kind = self._types.of(place, fn, unit)
                     seen = self._types.resolve(CType(expr.type), unit)
@@ -174,17 +180,6 @@ class Overwrites:
             if kind is not None and kind.pointers == 1 and kind.base in _BYTES:
                 return fn.source.text(inner.start, inner.end)
         return ""
-
-    def _lent(self, fn: Function, index: int, call: Call, unit: Unit) -> Iterator[Overwrite]:
-        """What a function of the driver's own does with an object that it takes as plain memory, and so may fill."""
-        for position, argument in enumerate(call.args):
-            place = _object_at(argument)
-            if place is None or not call.name or not self._is_object(place, fn, unit):
-                continue
-            for target in self._tree.functions(call.name, unit):
-                taken = next((one for one in target.variables if one.position == position), None)
-                if not target.macro and taken is not None and (taken.type.base, taken.type.pointers) == ("void", 1):
-                    yield Overwrite(fn, index, place, None, call.name)
 
     def _is_object(self, place: Expr, fn: Function, unit: Unit) -> bool:
         kind = self._types.of(strip(place), fn, unit)

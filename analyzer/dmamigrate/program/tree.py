@@ -365,9 +365,15 @@ class Tree:
         )
 
     def bodies(self, name: str, unit: Unit) -> tuple[tuple[Unit, Item], ...]:
-        """Where the functions stand that `functions` has; macros are left out."""
-        found = self._find_definitions(name, unit.source.path, None)
-        return tuple((one, item) for one, item in found if item is not None)
+        """Where the driver around `unit` defines a function: in the file, in a header of its own, or elsewhere in the module."""
+        near = (unit, *(one for one in self.headers(unit) if not one.source.path.startswith(HEADER_ROOTS)))
+        for one in near:
+            if items := one.named("function", name):
+                return tuple((one, item) for item in items)
+        folder = self.module(unit.source.path)
+        paths = self._definers(folder).get(name.encode(), ()) if self.is_driver_folder(folder) else ()
+        others = (other for path in paths if (other := self.unit(path)) is not None)
+        return tuple((other, item) for other in others for item in other.named("function", name))
 
     def _find_definitions_uncached(
         self, name: str, path: str, words: re.Pattern[bytes] | None

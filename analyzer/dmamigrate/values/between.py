@@ -29,25 +29,24 @@ from dmamigrate.values.tables import Tables
 _MOST = 250
 # A function that is called, or handed on to be called back.
 _NAMED = re.compile(rb"\b([A-Za-z_]\w*)\s*[(,)]")
+_MEMBER = re.compile(rb"(?:->|\.)\s*(\w+)")
 # A store to an object as a whole.
-_OBJECT = re.compile(rb"\*\s*\(?\w+\)?\s*=(?!=)|\b\w*(?:mem|copy)\w*\s*\(")
+_OBJECT = re.compile(rb"\*\s*\(?\w+\)?\s*=\s*(?:\*|\([\w\s]+\)\s*\{)|\b\w*(?:mem|copy)\w*\s*\(\s*\w+\s*,")
 _Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class _Ways:
-    """What may run: functions, and their texts with those of macros in them; not `whole` if there are too many."""
+    """What may run: functions, the members that they name, and whether they store to whole objects; not `whole` if too many."""
 
     functions: frozenset[_Key]
-    texts: tuple[tuple[bytes, int, int], ...]
+    members: frozenset[bytes]
+    objects: bool
     whole: bool
 
-    def may_store(self, members: tuple[bytes, ...]) -> bool:
-        """Whether a text names one of the members, or stores to some object as a whole."""
-        return not self.whole or any(
-            _OBJECT.search(text, first, last) or any(text.find(word, first, last) >= 0 for word in members)
-            for text, first, last in self.texts
-        )
+    def may_store(self, members: frozenset[bytes]) -> bool:
+        """Whether one of some members, or an object as a whole, may be stored to."""
+        return not self.whole or self.objects or not self.members.isdisjoint(members)
 
 
 class Answering(Protocol):
@@ -87,7 +86,7 @@ class Between:
         if found is None:
             return False
         ways = [self._from(target) for call in passed for target in self._run_by(use.fn, call)]
-        members = tuple(one.field.encode() for one in walk(place) if isinstance(one, Member))
+        members = frozenset(one.field.encode() for one in walk(place) if isinstance(one, Member))
         if not any(way.may_store(members) for way in ways):
             return False
         stores, _ = self._flow.stores.of_elements(found[0], place.field, unit)
@@ -103,20 +102,21 @@ class Between:
         """What may run, by name, once a function is called."""
         key = _key(start)
         if key not in self._ways:
-            found = {key}
-            texts = [(start.source.blanked, start.start, start.end)]
+            words = self._flow.stores.setters.of(start.source.path).words
+            found, members, objects = {key}, set[bytes](), False
             queue = [(self._flow.unit(start), start.start, start.end)]
             while queue and len(found) <= _MOST:
                 here, first, last = queue.pop()
-                called = {match[1].decode() for match in _NAMED.finditer(here.source.blanked, first, last)}
-                for name in sorted(name for name in called if not self._tables.knows(name)):
-                    for other, item in self._flow.tree.bodies(name, here):
+                text = here.source.blanked
+                members.update(match[1] for match in _MEMBER.finditer(text, first, last))
+                objects = objects or _OBJECT.search(text, first, last) is not None
+                for name in {match[1].decode() for match in _NAMED.finditer(text, first, last)}:
+                    members.update(word[1:].encode() for word in words.get(name, ()) if word.startswith("."))
+                    for other, item in () if self._tables.knows(name) else self._flow.tree.bodies(name, here):
                         if (other.source.path, item.head) not in found:
                             found.add((other.source.path, item.head))
-                            texts.append((other.source.blanked, item.head, item.end))
                             queue.append((other, item.head, item.end))
-                    texts += [(one.source.blanked, one.start, one.end) for one in self._flow.tree.macros(name, here)]
-            self._ways[key] = _Ways(frozenset(found), tuple(texts), len(found) <= _MOST)
+            self._ways[key] = _Ways(frozenset(found), frozenset(members), objects, len(found) <= _MOST)
         return self._ways[key]
 
     def _run_by(self, fn: Function, call: Call) -> list[Function]:
