@@ -171,6 +171,28 @@ def test_what_is_right_is_proved(code: str, scan_text: Callable[[str], Report]) 
             "dma_unmap_resource() at driver.c:23 may end this mapping too, and its own map was not found",
             id="an unmap whose map is not known",
         ),
+        pytest.param(
+            _resource(BAR) + RESOURCE + "static int dma_unmap_phys(struct device *d) { return 0; }\n",
+            "the driver has a dma_unmap_phys() of its own",
+            id="the driver's own function of the new name",
+        ),
+        pytest.param(
+            "static inline dma_addr_t dma_map_resource(struct device *d, phys_addr_t p) { return p; }\n"
+            + _resource(BAR)
+            + RESOURCE,
+            "the driver has a dma_map_resource() of its own",
+            id="the driver's own function of the old name",
+        ),
+        pytest.param(
+            '#define FX_LICENCE "Proprietary"\n' + _resource(BAR) + RESOURCE + "MODULE_LICENSE(FX_LICENCE);\n",
+            'the module\'s licence is "Proprietary", and dma_map_phys() is exported to GPL-compatible modules only',
+            id="a licence that is a macro",
+        ),
+        pytest.param(
+            _resource(BAR) + RESOURCE + 'MODULE_INFO(license, "Proprietary");\n',
+            'the module\'s licence is "Proprietary", and dma_map_phys() is exported to GPL-compatible modules only',
+            id="a licence as the macro has it",
+        ),
     ],
 )
 def test_what_is_half_or_wrong_is_withheld_with_the_reason(
@@ -179,6 +201,75 @@ def test_what_is_half_or_wrong_is_withheld_with_the_reason(
     found = _found(scan_text(HEAD + code))
     assert found.rewrite.status == "withheld"
     assert found.rewrite.reason == why
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param("#define FX_UN dma_unmap_phys\n", id="an alias"),
+        pytest.param("void *un(void) { return dma_unmap_phys; }\n", id="a pointer that is returned"),
+        pytest.param("static const struct fo o = { .un = dma_unmap_phys };\n", id="a table of functions"),
+        pytest.param("void u(struct fx *f) { FX_CALL(dma_unmap_phys, f); }\n", id="a macro's argument"),
+        pytest.param("#define UN(k, f) dma_unmap_##k((f)->dev, (f)->a, 64, DMA_TO_DEVICE, 0)\n", id="a pasted name"),
+        pytest.param("#define ARGS(f) (f)->dev\nvoid u(struct fx *f) { dma_unmap_phys(ARGS(f)); }\n", id="arguments in one"),
+        pytest.param("DEFINE_FREE(fxu, struct fx *, if (_T) dma_unmap_phys(_T->dev, _T->a, 64, 0, 0))\n", id="a cleanup"),
+        pytest.param("void m(struct fx *f) { f->buf = dma_map_phys; }\n", id="a map through a pointer"),
+    ],
+)  # fmt: skip
+def test_a_call_that_is_named_and_not_seen_withholds(more: str, scan_text: Callable[[str], Report]) -> None:
+    code = HEAD + _phys(BAR) + PHYS + more
+    where = next(number for number, line in enumerate(code.split("\n"), 1) if line in more and "map_" in line)
+    name = "dma_map_phys" if "f->buf" in more else "dma_unmap_phys"
+    found = _found(scan_text(code))
+    assert found.rewrite.reason == (
+        f"{name}() is named at driver.c:{where} where no call of it is seen: that may be an end of this mapping, too"
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(
+            "void dma_unmap_phys(struct device *d, dma_addr_t a, size_t s, int r, unsigned long t);\n", id="declared"
+        ),
+        pytest.param("#if defined(dma_unmap_phys)\n#endif\n", id="asked for"),
+        pytest.param("void u(struct fx *f) { f->ops->dma_unmap_phys(f); }\n", id="a member of that name"),
+        pytest.param("/* dma_unmap_phys */\n", id="in a comment"),
+        pytest.param('void u(void) { pr_info("dma_unmap_phys"); }\n', id="in a string"),
+    ],
+)
+def test_a_call_that_is_named_for_nothing_does_not(more: str, scan_text: Callable[[str], Report]) -> None:
+    assert _found(scan_text(HEAD + _phys(BAR) + PHYS + more)).rewrite.status == "proposed"
+
+
+def test_a_call_in_parentheses_is_one(scan_text: Callable[[str], Report]) -> None:
+    found = _found(scan_text(HEAD + _resource(BAR).replace("dma_map_resource(", "(dma_map_resource)(") + RESOURCE))
+    assert "+\tf->a = dma_map_phys(f->dev," in found.rewrite.diff
+    assert found.verdict.status == "proved"
+
+
+def test_a_member_that_another_module_unmaps_withholds(tmp_path: Path, scan_folder: Callable[[Path], Report]) -> None:
+    for name, body in (("a", _resource(BAR) + RESOURCE), ("b", RESOURCE)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.c").write_text('#include "../fx.h"\n' + body)
+        (tmp_path / name / "Makefile").write_text(f"obj-m := {name}.o\n")
+    (tmp_path / "fx.h").write_text(HEAD)
+    (tmp_path / "Makefile").write_text("obj-y += a/ b/\n")
+    found = next(one for one in scan_folder(tmp_path).findings if one.span.path.endswith("a/a.c"))
+    assert found.rewrite.reason == "b/b.c, which is another module's, may unmap what is kept in a"
+
+
+def test_a_broken_line_of_a_macro_goes_on(scan_text: Callable[[str], Report]) -> None:
+    macro = "#define FX_UNMAP(f) dma_unmap_resource((f)->dev, (f)->a, 64, DMA_TO_DEVICE, 0)\n"
+    found = _found(scan_text(HEAD + macro + _resource(BAR) + "void fx_unmap(struct fx *f)\n{\n\tFX_UNMAP(f);\n}\n"))
+    assert "DMA_TO_DEVICE, \\\n" in found.rewrite.diff
+    assert found.verdict.status == "proved"
+
+
+def test_calls_that_are_too_many_to_be_followed_are_left_to_a_person(scan_text: Callable[[str], Report]) -> None:
+    maps = "".join(_resource(BAR, name=f"fx_map{number}") for number in range(128))
+    found = _found(scan_text(HEAD + maps + RESOURCE), "fx_map0")
+    assert found.rewrite.reason == "129 calls share their mappings, a rewrite changes 128 at most"
 
 
 def test_an_unmap_whose_callers_are_not_in_sight_holds_nothing_back(scan_text: Callable[[str], Report]) -> None:

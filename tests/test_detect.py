@@ -340,6 +340,86 @@ CASES = [
         "f->slot",
         id="an entry of a list",
     ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ int n = 1; if (f->mapped) {{ f->at = {MAP}; {CHECK % 'f->at'} }}\n"
+        f"if (request_irq(1, NULL, 0, NULL, f)) goto out;\nif (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\nreturn 0;\n"
+        f"out: if (@) {UNMAP % 'f->at'}\nreturn -EIO; }}",
+        "!n",
+        "f->mapped",
+        id="a member that decides about the map and the unmap alike",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, int len) {{ int n = 1; if (len > 64) {{ f->at = {MAP}; {CHECK % 'f->at'} }}\n"
+        f"if (queue() < 0) goto out;\nif (queue() < 1) {{ {UNMAP % 'f->at'} return -EIO; }}\nreturn 0;\n"
+        f"out: if (@) {UNMAP % 'f->at'}\nreturn -EIO; }}",
+        "n > 1",
+        "len > 64",
+        id="a length that decides about the map and the unmap alike",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ dma_addr_t h = DMA_MAPPING_ERROR; int ret = -EIO; f->at = {MAP};\n"
+        f"if (dma_mapping_error(f->dev, f->at)) return ret;\nh = {MAP}; if (dma_mapping_error(f->dev, h)) goto out;\n"
+        f"ret = queue();\nout: @ {UNMAP % 'h'}\n{UNMAP % 'f->at'} return ret; }}",
+        "",
+        "if (h != DMA_MAPPING_ERROR)",
+        id="a mark for what is not mapped",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, struct list_head *l) {{ f->at = {MAP}; {CHECK % 'f->at'}\n"
+        f"if (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\n@\nif (queue() < 1) return -EIO;\nreturn 0; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "list_empty(l);",
+        "list_add_tail(&f->list, l);",
+        id="an object that is on a list by then",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ dma_addr_t h = {MAP}; {CHECK % 'h'} @ if (queue() < 0) return -EIO;\n"
+        f"f->at = h; return 0; }}\nvoid b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "writel(h, f->slot);",
+        "f->at = h;",
+        id="an exit before the handle is kept",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"blk_status_t a(struct fx *f) {{ f->at = {MAP}; if (dma_mapping_error(f->dev, f->at)) return BLK_STS_IOERR;\n"
+        f"if (queue() < 0) {{ {UNMAP % 'f->at'} return BLK_STS_IOERR; }}\n"
+        "if (queue() < 1) { @ return BLK_STS_RESOURCE; }\nreturn BLK_STS_OK; }\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "",
+        UNMAP % "f->at",
+        id="an error of the block layer",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"void *a(struct fx *f) {{ int ret; f->at = {MAP}; if (dma_mapping_error(f->dev, f->at)) return ERR_PTR(-EIO);\n"
+        f"if (queue() < 0) {{ {UNMAP % 'f->at'} return ERR_PTR(-EIO); }}\n"
+        "ret = queue(); if (ret) { @ return ERR_PTR(ret); }\nreturn f; }\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "",
+        UNMAP % "f->at",
+        id="an error that is made a pointer",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} return 0; }}\n"
+        f"void b(struct fx *f, int len) {{ if (len > 64) {UNMAP % 'f->at'}\nqueue();\n@ {UNMAP % 'f->at'} }}",
+        "",
+        "if (len <= 64)",
+        id="two conditions that exclude each other",
+    ),
+    pytest.param(
+        "page-api-on-mmio",
+        "int a(struct fx *f) { f->ring = @; f->at = dma_map_single(f->dev, f->ring, 64, DMA_TO_DEVICE);\n"
+        f"{CHECK % 'f->at'} return 0; }}",
+        "(void *)ioremap(queue(), 64)",
+        "kmemdup(ioremap(queue(), 64), 64, GFP_KERNEL)",
+        id="the CPU's mapping of an address that nobody knows",
+    ),
 ]
 
 

@@ -114,6 +114,41 @@ DOUBTFUL = [
     pytest.param(_local("put(locals);", BY_INDEX, "locals[f->in.k]"), id="a local array that a callee is handed"),
     pytest.param(_local("phys_addr_t *p = locals; p[1] = RAM;", value="locals[f->in.k]"), id="a pointer into a local array"),
     pytest.param(_local("put(&own);", WHOLE, OWN), id="a local struct that a callee sets whole"),
+    # macros that hand on what they set, or name it themselves
+    pytest.param(_set("OUT(f->bar);", TO + "\n#define OUT(x) SET(x)"), id="a macro behind a macro"),
+    pytest.param(_set("OUT(f->bar);", "#define OUT(x) WRITE_ONCE(x, RAM)"), id="a macro around WRITE_ONCE()"),
+    pytest.param(_set("OUT(f->bar);", "#define OUT(x) do { typeof(x) *p__ = &(x); *p__ = RAM; } while (0)"),
+                 id="a macro that takes the address"),
+    pytest.param(_set("OUT(f->bar);", BY_INDEX + "\n#define OUT(x) put(&(x))"), id="a macro that hands the address on"),
+    pytest.param(_set("OUT(f, bar);", BY_INDEX + "\n#define OUT(f, m) put(&(f)->m)"), id="the address of a member it is told"),
+    pytest.param(_set("RESET;", "#define RESET f->bar = RAM"), id="a macro without arguments that sets the member"),
+    pytest.param(_set("smp_store_mb(f->bar, RAM);"), id="a store with a barrier"),
+    pytest.param(_set("__get_user(f->bar, (u64 __user *)f->priv);"), id="an unchecked read from user space"),
+    pytest.param(_set("readx_poll_timeout(readq, f->priv, f->bar, f->bar, 1, 9);"), id="what is polled until it is there"),
+    pytest.param(_set("PUT(RAM);", "#define PUT(v) (fx_bar = (v))", GLOBAL), id="a global that a macro names"),
+    pytest.param(_set("FX_ADDR = RAM;", "#define FX_ADDR fx_bar", GLOBAL), id="a word that stands for the global"),
+    pytest.param(_set("", "DEVICE_ULONG_ATTR(fx, 0644, fx_bar);", GLOBAL), id="a global that sysfs shows"),
+    pytest.param(_set("", 'static struct ctl_table t[] = { { "fx", &fx_bar, 8 } };', GLOBAL), id="a global in a table"),
+    pytest.param(_local("RESET;", "#define RESET local = RAM"), id="a local that a macro names"),
+    pytest.param(_local("OUT(local, RAM);", "#define PAIR(x, y) ((x) = (y))\n#define OUT(...) PAIR(__VA_ARGS__)"),
+                 id="any number of arguments"),
+    pytest.param(_local("for_each_gizmo(f, local)\n\t\tpr_info(\"x\");"), id="a loop macro that nobody knows"),
+    pytest.param(_local("union { u64 whole; u64 half; } u = { .whole = BAR }; u.half = RAM;", value="u.whole"),
+                 id="the other member of a local union"),
+    # addresses of members that are reached through more than names
+    pytest.param(_set("put(&to_fx(f)->bar);", BY_INDEX + "\nstruct fx *to_fx(void *p) { return p; }"), id="of what a call returns"),
+    pytest.param(_set("put(&(f->bar));", BY_INDEX), id="in parentheses"),
+    pytest.param(_set("put(&f->bars[f->in.k + 1]);", BY_INDEX, ELEMENT), id="of an element that is computed"),
+    pytest.param(_set("{ struct in *f = NULL; f->bar = 1; } { struct fx *f = get(); f->bar = RAM; }"),
+                 id="two pointers of one name"),
+    pytest.param(_set("f-> /* the base */ bar = RAM;"), id="a comment behind the arrow"),
+    # memory that is written as something else, or comes from elsewhere
+    pytest.param(_set("struct fx *g = memdup_user(f->priv, sizeof(*g)); fx_map(g);"), id="an object from user space"),
+    pytest.param(_set("char k[64]; struct fx *g = (struct fx *)&k[0]; u8 *b = f->priv; struct fx *h = (struct fx *)b;"),
+                 id="bytes that are seen as an object"),
+    pytest.param(_set("((struct other *)&f->in)->at = RAM;", "struct other { phys_addr_t at; };", "f->in.bar"),
+                 id="a struct that is seen as another"),
+    pytest.param(_set("kfifo_get(f->priv, &f->in);", value="f->in.bar"), id="an element of a fifo"),
 ]  # fmt: skip
 CERTAIN = [
     pytest.param(_set(""), id="nothing else sets the member"),
@@ -127,7 +162,62 @@ CERTAIN = [
     pytest.param(_local("put(&local);", "static void put(phys_addr_t *p) { int k = *p; }"), id="a callee that only reads"),
     pytest.param(_local("int k; int *p = &k; *p = 1;"), id="a pointer to another local"),
     pytest.param(_set("fx_bars[1] = BAR;", value=GLOBAL), id="another global"),
+    pytest.param(_set("OUT(f->in.k);", "#define OUT(x) WRITE_ONCE(x, 1)"), id="a macro that writes another member once"),
+    pytest.param(_set("SHOW(f);", '#define SHOW(f) pr_info("%llx", (f)->bar)'), id="a macro that reads the member"),
+    pytest.param(_set("LOCK(f);", "#define LOCK(f) mutex_lock(&(f)->lock)"), id="a macro that hands on another address"),
+    pytest.param(_local("union { u64 whole; u64 half; } u = { .whole = BAR };", value="u.whole"), id="a union that is set once"),
+    pytest.param(_local("struct { u64 one; u64 two; } u = { .one = BAR }; u.two = 1;", value="u.one"), id="no union"),
+    pytest.param(_set("struct fx *g = kzalloc(sizeof(*g), GFP_KERNEL); fx_map(g);"), id="an object that is made here"),
 ]  # fmt: skip
+FIX = "static void fix(%s) { %s }"
+# what runs between the store to the member and its use; `fix` is defined before
+BETWEEN = [
+    pytest.param("fix(f);", FIX % ("struct fx *f", "f->bar = RAM;"), id="a callee"),
+    pytest.param("fix(f);", FIX % ("struct fx *f", "f->bar ^= RAM;"), id="a callee that changes a part"),
+    pytest.param("fix(f);", FIX % ("struct fx *f", "kstrtoull(f->priv, 0, &f->bar);"), id="a callee that hands it on"),
+    pytest.param("fix(f);", FIX % ("struct fx *f", "u64 *p = &f->bar; *p = RAM;"), id="a callee, through a pointer"),
+    pytest.param("fix(f->dev);", FIX % ("struct device *d", "struct fx *f = dev_get_drvdata(d); f->bar = RAM;"),
+                 id="a callee that is handed the device"),
+    pytest.param("fix(&f->lock);", FIX % ("struct mutex *m", "struct fx *f = container_of(m, struct fx, lock); f->bar = RAM;"),
+                 id="a callee that is handed another member"),
+    pytest.param("fix();", "static struct fx *fx_one;\n" + FIX % ("void", "fx_one->bar = RAM;"), id="a callee without arguments"),
+    pytest.param("fix(f);", "static void f4(struct fx *f) { f->bar = RAM; }\nstatic void f3(struct fx *f) { f4(f); }\n"
+                 "static void f2(struct fx *f) { f3(f); }\n" + FIX % ("struct fx *f", "f2(f);"), id="far down"),
+    pytest.param("INIT_WORK(&f->lock, fix); flush_work(&f->lock);",
+                 FIX % ("struct mutex *m", "struct fx *f = container_of(m, struct fx, lock); f->bar = RAM;"),
+                 id="what is called back"),
+    pytest.param("get(f)->bar = RAM;", "static struct fx *get(struct fx *f) { return f; }", id="a store through what a call returns"),
+    pytest.param("ext(f);", "void ext(struct fx *f);", id="the driver's own function that is in no file at hand"),
+    pytest.param("FIX;", "#define FIX f->bar = RAM", id="a macro without arguments"),
+]  # fmt: skip
+HARMLESS = [
+    pytest.param("fix(f);", FIX % ("struct fx *f", "f->in.k = f->bar;"), id="a callee that reads it"),
+    pytest.param("fix(f);", FIX % ("struct fx *f", "fx_unmap(f);"), id="a callee of callees that leave it alone"),
+    pytest.param("dev_info(f->dev, \"x\"); mutex_lock(&f->lock);", "", id="calls of the kernel"),
+    pytest.param("fix(f);", FIX % ("struct fx *f", "struct in *i = &f->in; i->bar = RAM;"), id="a member of that name elsewhere"),
+]  # fmt: skip
+
+
+def _between(body: str, before: str) -> str:
+    return f"{HEAD}{before}{MAP % (f'f->bar = BAR; {body}', 'f->bar')}"
+
+
+@pytest.mark.parametrize(("body", "before"), BETWEEN)
+def test_what_may_run_between_a_store_and_its_use_makes_it_doubtful(
+    body: str, before: str, scan_text: Callable[[str], Report]
+) -> None:
+    origin = _found(scan_text(_between(body, before))).origin
+    assert origin is not None
+    assert not origin.certain
+
+
+@pytest.mark.parametrize(("body", "before"), HARMLESS)
+def test_what_runs_in_between_and_leaves_it_alone_does_not(
+    body: str, before: str, scan_text: Callable[[str], Report]
+) -> None:
+    origin = _found(scan_text(_between(body, before))).origin
+    assert origin is not None
+    assert origin.certain
 
 
 @pytest.mark.parametrize("code", DOUBTFUL)

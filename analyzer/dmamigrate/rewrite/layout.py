@@ -116,7 +116,7 @@ def _refilled(source: Source, call: Call, new: NewCall, limit: int) -> tuple[Edi
         return _appended(source, call, new, opening, limit)
     texts = [raw[a] if isinstance(a, int) else a for a in new.arguments]
     line_start = source.offset(source.line(callee.start))
-    head = width(source.data[line_start : callee.start].decode("utf-8", "replace"))
+    head = width(source.data[line_start : call.start].decode("utf-8", "replace"))
     column = head + len(new.name) + 1
     tail_end = source.data.find(b"\n", call.end)
     tail = (
@@ -129,7 +129,7 @@ def _refilled(source: Source, call: Call, new: NewCall, limit: int) -> tuple[Edi
     ):
         text = _fill(texts, column, _WIDEST, len(tail) + 1)
     text = text.replace("\n", _line_end(source, call))
-    return (Edit(source.path, callee.start, call.end, f"{new.name}({text})"),)
+    return (Edit(source.path, call.start, call.end, f"{new.name}({text})"),)
 
 
 def _line_end(source: Source, call: Call) -> str:
