@@ -431,6 +431,15 @@ def test_the_wrong_one_is_found(
     assert rule in [finding.rule for finding in scan_text(HEAD + code.replace("@", wrong)).findings]
 
 
+def test_a_loop_that_keeps_the_handle_may_be_known_to_run(scan_text: Callable[[str], Report]) -> None:
+    code = (
+        f"int a(struct fx *f) {{ dma_addr_t h = {MAP}; {CHECK % 'h'}\n"
+        "for (f->count = 0; f->count < 4; f->count++) { f->next->at = h; } return 0; }\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->next->at'} }}"
+    )
+    assert "mapping-leaked" not in [finding.rule for finding in scan_text(HEAD + code).findings]
+
+
 @pytest.mark.parametrize(("rule", "code", "wrong", "right"), CASES)
 def test_the_right_one_is_left_alone(
     rule: str, code: str, wrong: str, right: str, scan_text: Callable[[str], Report]

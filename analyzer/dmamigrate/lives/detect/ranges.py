@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 
 from dmamigrate.findings import Skipped
-from dmamigrate.lives.detect.exits import is_error, steps_of
+from dmamigrate.lives.detect.along import is_error
+from dmamigrate.lives.detect.exits import steps_of
 from dmamigrate.lives.detect.maptype import MapTypes
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.sites import Site, in_file
