@@ -39,6 +39,7 @@ DOUBTFUL = [
     pytest.param(DIRECT + "#define MAPV(...) fx_map(__VA_ARGS__)\nint p(struct fx *f) { return MAPV(f, RAM); }", id="any arguments"),
     pytest.param(DIRECT + "#define the_map fx_map\nint p(struct fx *f) { return the_map(f, RAM); }", id="another name"),
     pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return fx_##n(f, RAM); }\nCALL(map)", id="a name that is pasted"),
+    pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return n##_map(f, RAM); }\nCALL(fx)", id="the end of one"),
     pytest.param(DIRECT + 'int p(struct fx *f, u64 a) __attribute__((alias("fx_map")));', id="an alias of the linker"),
     pytest.param(DIRECT + "DEFINE_STATIC_CALL(fxm, fx_map);\nint p(struct fx *f) { return static_call(fxm)(f, RAM); }",
                  id="a static call"),

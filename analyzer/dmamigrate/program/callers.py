@@ -17,7 +17,7 @@ from dmamigrate.syntax.unit import Unit
 
 _ACCESS = re.compile(rb"(?:->|\.)\s*\Z")
 _EXPORTED = re.compile(rb"(?:EXPORT_SYMBOL\w*|ALLOW_ERROR_INJECTION|NOKPROBE_SYMBOL)\s*\(\s*\Z")
-_PASTED = re.compile(rb"\b(\w+)\s*##\s*\w+\s*\(")
+_PASTED = re.compile(rb"\b(\w+)\s*##\s*(\w+)\s*\(")
 # What is asked of a pointer, and no more.
 _ASKING = frozenset({"likely", "unlikely", "WARN_ON", "WARN_ON_ONCE", "BUG_ON", "IS_ERR_OR_NULL"})
 
@@ -144,10 +144,10 @@ def _named_otherwise(unit: Unit, name: str) -> str:
     if b"alias" in text and re.search(rb'\balias\s*\(\s*"' + re.escape(name.encode()) + rb'"', unit.source.data):
         return "an alias"
     for found in _PASTED.finditer(text) if b"##" in text else ():
-        prefix = found[1].decode()
-        rest = name.removeprefix(prefix)
-        if rest != name and re.search(rb"[(,]\s*" + re.escape(rest.encode()) + rb"\s*[,)]", text):
-            return f"{prefix}##"
+        first, last = found[1].decode(), found[2].decode()
+        for rest in {name.removeprefix(first), name.removesuffix(last)} - {name, ""}:
+            if re.search(rb"[(,]\s*" + re.escape(rest.encode()) + rb"\s*[,)]", text):
+                return f"{first}##{last}"
     return ""
 
 
