@@ -88,3 +88,30 @@ def test_stores_are_looked_for_where_the_struct_is_seen(
     (found,) = [found for found in scan_folder(tmp_path).findings if found.callee == "dma_map_resource"]
     assert found.origin is not None
     assert (found.origin.kinds[0], found.origin.certain) == ("pci-bar", certain)
+
+
+def test_a_sibling_that_finds_the_header_by_a_flag_may_store_to_the_struct(
+    tmp_path: Path, scan_folder: Callable[[Path], Report]
+) -> None:
+    for name in ("core", "hw"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Makefile").write_text(f"obj-m := {name}.o\n")
+    (tmp_path / "Makefile").write_text("obj-y += core/ hw/\nsubdir-ccflags-y += -I$(src)/core\n")
+    (tmp_path / "core/fx.h").write_text(
+        "struct fx { struct device *dev; struct pci_dev *pdev; u64 base; dma_addr_t at; };\n"
+    )
+    (tmp_path / "core/core.c").write_text(
+        '#include "fx.h"\nint fx_map(struct fx *f)\n{\n\tf->base = pci_resource_start(f->pdev, 0);\n\treturn 0;\n}\n'
+        "int fx_go(struct fx *f)\n{\n\tf->at = dma_map_resource(f->dev, f->base, 64, DMA_TO_DEVICE, 0);\n"
+        "\treturn dma_mapping_error(f->dev, f->at);\n}\n"
+    )
+    (tmp_path / "hw/hw.c").write_text('#include "fx.h"\nvoid hw(struct fx *f, u64 base)\n{\n\tf->base = base;\n}\n')
+    (origin,) = [
+        one.origin for one in scan_folder(tmp_path).findings if one.callee == "dma_map_resource" and one.origin
+    ]
+    assert not origin.certain
+    (tmp_path / "hw/hw.c").write_text('#include "fx.h"\nu64 hw(struct fx *f)\n{\n\treturn f->at;\n}\n')
+    (origin,) = [
+        one.origin for one in scan_folder(tmp_path).findings if one.callee == "dma_map_resource" and one.origin
+    ]
+    assert origin.certain

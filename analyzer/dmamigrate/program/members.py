@@ -92,7 +92,9 @@ class Members:
         scope = self._tree.scope(home[1], unit.source.path) if home else None
         # a struct of one file is nobody else's, whatever its name
         own = home is not None and home[1].endswith(".c") and not self._tree.includers(home[1])
-        apart = home is not None and scope is not None and self._tree.leaves_out(scope, unit.source.path, home[1])
+        apart = (
+            home is not None and scope is not None and self._tree.leaves_out(scope, unit.source.path, home[1], field)
+        )
         complete = scope is not None and (own or not apart)
         folder = scope if scope is not None else self._tree.module(unit.source.path)
         if not self._tree.is_driver_folder(folder):

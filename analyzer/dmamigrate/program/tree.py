@@ -198,16 +198,19 @@ class Tree:
             return self.search(word, folder)
         return tuple(dict.fromkeys((*self.search(word, folder), *self.search(word, own))))
 
-    def leaves_out(self, folder: str, path: str, defined: str) -> bool:
-        """Whether modules built below `folder` are not looked into for what `path` asks of something that `defined` defines."""
+    def leaves_out(self, folder: str, path: str, defined: str, word: str) -> bool:
+        """Whether modules built below `folder` are not looked into for what `path` asks of `word`, which `defined` defines."""
         apart = self.apart(folder, path)
         if folder != self.module(path):
             return bool(apart)
+        above = folder.rpartition("/")[0]
+        if folder and self.is_driver_folder(above) and "-I" in self._makefile(above):
+            apart |= self.apart(above, path)  # which find its headers without a word of it in what they include
         if len(apart) > _MOST_APART:
             return False  # a subsystem's folder, whose own headers are in include/
-        # below its own folder a driver's other modules count where they include what is asked about
-        header = os.fsencode(defined.rpartition("/")[2])
-        return any(header in data for one in apart for _, data in self.texts(one))
+        # below its own folder a driver's other modules count where they include what defines it, and name it
+        needles = os.fsencode(defined.rpartition("/")[2]), word.encode()
+        return any(all(any(needle in data for _, data in self.texts(one)) for needle in needles) for one in apart)
 
     def apart(self, folder: str, path: str) -> frozenset[str]:
         """The modules that are built below `folder`, beside the one of `path`, and not looked into for what that one asks."""

@@ -143,7 +143,9 @@ def _by_other_module(case: Case) -> str | None:
         found = engine.types.member(place, fn, unit) if isinstance(place, Member) else None
         home = engine.tree.struct_home(found[0], unit) if found is not None else ""
         scope = engine.tree.scope(home, fn.source.path) if home else None
-        if scope is None or not isinstance(place, Member) or not engine.tree.leaves_out(scope, fn.source.path, home):
+        if scope is None or not isinstance(place, Member):
+            continue
+        if not engine.tree.leaves_out(scope, fn.source.path, home, place.field):
             continue
         for folder in sorted(engine.tree.apart(scope, fn.source.path)):
             for path in engine.tree.search(place.field, folder):
