@@ -189,6 +189,7 @@ BETWEEN = [
     pytest.param("get(f)->bar = RAM;", "static struct fx *get(struct fx *f) { return f; }", id="a store through what a call returns"),
     pytest.param("ext(f);", "void ext(struct fx *f);", id="the driver's own function that is in no file at hand"),
     pytest.param("FIX;", "#define FIX f->bar = RAM", id="a macro without arguments"),
+    pytest.param("if (f->in.k) fix(f); else f->bar = BAR;", FIX % ("struct fx *f", "f->bar = RAM;"), id="a callee on one arm"),
 ]  # fmt: skip
 HARMLESS = [
     pytest.param("fix(f);", FIX % ("struct fx *f", "f->in.k = f->bar;"), id="a callee that reads it"),
@@ -209,6 +210,20 @@ def test_what_may_run_between_a_store_and_its_use_makes_it_doubtful(
     origin = _found(scan_text(_between(body, before))).origin
     assert origin is not None
     assert not origin.certain
+
+
+def test_a_resource_that_a_callee_moves_is_doubtful(scan_text: Callable[[str], Report]) -> None:
+    code = (
+        f"{HEAD}%s\nint fx_map(struct fx *f, struct platform_device *p)\n{{\n"
+        "\tstruct resource *r = platform_get_resource(p, IORESOURCE_MEM, 0);\n\n\tfix(r);\n"
+        "\tf->at = dma_map_resource(f->dev, r->start, 64, DMA_TO_DEVICE, 0);\n"
+        "\treturn dma_mapping_error(f->dev, f->at);\n}\nstatic const struct of_device_id ids[] = { { } };\n"
+    )
+    moved = _found(scan_text(code % (FIX % ("struct resource *r", "r->start = RAM;")))).origin
+    shown = _found(scan_text(code % (FIX % ("struct resource *r", 'dev_info(NULL, "%%pr", r);')))).origin
+    assert moved is not None
+    assert shown is not None
+    assert (moved.certain, shown.certain) == (False, True)
 
 
 @pytest.mark.parametrize(("body", "before"), HARMLESS)

@@ -167,7 +167,7 @@ class Flow:
         root = root_of(place)
         edges: list[Inflow] = []
         reasons: list[Stop] = []
-        further = reached.entry
+        further, passed = reached.entry, [*reached.passed]
         untyped = False
         if root is not None and root.variable in self._unseen(fn):
             reasons.append(
@@ -190,13 +190,15 @@ class Flow:
                     edges.append(Inflow(source, fn, definition.at, "set here"))
                 continue
             filled = self._by_callee(use, root, definition)
+            if filled is None:
+                passed.append(definition.call)
             if isinstance(filled, str):
                 reasons.append(Stop(filled))
             elif filled is not None:
                 edges.append(filled)
         found = Inflows(tuple(edges), tuple(reasons))
         if not further and isinstance(place, Member):
-            further = self.between.may_change(use, reached.passed)
+            further = self.between.may_change(use, passed)
         if reached.definitions and (edges or reasons) and not further and not untyped:
             return found
         if untyped and not further:

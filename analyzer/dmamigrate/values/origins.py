@@ -33,6 +33,7 @@ from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.values.arithmetic import address_side
 from dmamigrate.values.flow import Flow
 from dmamigrate.values.fold import Values
+from dmamigrate.values.knowledge import OBJECT
 from dmamigrate.values.leaves import NUMBER, Leaf, Leaves, merge, origin_of, unknown
 from dmamigrate.values.questions import Behind, Field, Fill, Held, Inflow, Question, Use
 from dmamigrate.values.shapes import base_of
@@ -243,8 +244,16 @@ class Origins:
             edges = self._flow.of_stores(own, f"{member.field} is set here")
             found = [(edge, ask(edge.source) if edge.source is not None else NUMBER) for edge in edges]
             leaves = merge((leaves, self.join(Field(tag, member.field, unit, home), found, ())))
+        elif meaning.source == OBJECT and self._may_be_set(use):
+            leaves = merge((leaves, unknown(f"{member.field} may be set by what is called before it is used")))
         what = f"struct {tag} holds it: {', '.join(meaning.origins)}" if meaning.origins else f"part of struct {tag}"
         return _via(use.fn, member, what, leaves)
+
+    def _may_be_set(self, use: Use) -> bool:
+        """Whether a call before the use may set the member, whatever the object that it is a part of stands for."""
+        reached = self._flow.reaching(use)
+        filling = (one.call for one in reached.definitions if one.call is not None)
+        return self._flow.between.may_change(use, (*reached.passed, *filling))
 
     def _unknown_to_headers(self, use: Use, base: Expr, member: Member) -> bool:
         """Whether only the tables know the call and the member: the kernel's headers are not at hand."""
