@@ -420,6 +420,28 @@ CASES = [
         "kmemdup(ioremap(queue(), 64), 64, GFP_KERNEL)",
         id="the CPU's mapping of an address that nobody knows",
     ),
+    pytest.param(
+        "p2p-missing-mmio",
+        "#define ALSO(a) ((a) |= @)\n"
+        "int a(struct fx *f, struct page *page, struct pci_p2pdma_map_state *st) { unsigned long attrs = 0;\n"
+        "switch (pci_p2pdma_state(st, f->dev, page)) { case PCI_P2PDMA_MAP_BUS_ADDR: return 1;\n"
+        "case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE: ALSO(attrs); break; case PCI_P2PDMA_MAP_NONE: break; default: return -EIO; }\n"
+        f"f->at = dma_map_phys(f->dev, page_to_phys(page), 64, DMA_TO_DEVICE, attrs); {CHECK % 'f->at'} return 0; }}",
+        "DMA_ATTR_PRIVILEGED",
+        "DMA_ATTR_MMIO",
+        id="a macro that sets what it is handed",
+    ),
+    pytest.param(
+        "p2p-missing-mmio",
+        "int a(struct fx *f, struct page *page, struct pci_p2pdma_map_state *st) { unsigned long attrs = 0;\n"
+        "switch (pci_p2pdma_state(st, f->dev, page)) { case PCI_P2PDMA_MAP_BUS_ADDR: return 1;\n"
+        "case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE: case PCI_P2PDMA_MAP_NONE: break; default: return -EIO; }\n"
+        "if (@) attrs |= DMA_ATTR_MMIO;\n"
+        f"f->at = dma_map_phys(f->dev, page_to_phys(page), 64, DMA_TO_DEVICE, attrs); {CHECK % 'f->at'} return 0; }}",
+        "f->mapped",
+        "is_pci_p2pdma_page(page)",
+        id="a page of which the map type was asked before",
+    ),
 ]
 
 

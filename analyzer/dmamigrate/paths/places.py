@@ -69,8 +69,8 @@ class Frame:
 
 
 def enter(fn: Function, frame: Frame, node: int, call: Call) -> Frame:
-    """The frame of a call of `fn`; a parameter that the callee keeps as it is is what the caller handed it."""
-    changed = assigned(fn)
+    """The frame of a call of `fn`; a parameter that the callee keeps as it is is what the caller handed it, a macro's always is."""
+    changed = frozenset[int]() if fn.macro else assigned(fn)
     bound: dict[int, str] = {}
     for index, variable in enumerate(fn.variables):
         if 0 <= variable.position < len(call.args) and index not in changed:

@@ -66,10 +66,11 @@ class MapTypes(Client):
             if holder is None:
                 return []
             place = f"{holder[1:]}.map" if holder.startswith("&") else f"{holder}->map"
-            page = state.get(f"{frame.place(call.args[2])}@type")
+            of_page = f"{frame.place(call.args[2]) or frame.prefix}@type"
+            page = state.get(of_page)
             kind = _choice(page.may if isinstance(page, Choice) else _OF_PAGE, sources(frame, call.args[2]))
         elif call.name == _ASKS_OF_PROVIDER:
-            place, kind = f"{frame.prefix}@{call.start}", _choice(_P2P)
+            place, kind, of_page = f"{frame.prefix}@{call.start}", _choice(_P2P), ""
         else:
             return []
         note = Trail(frame.fn, call, "the map type is asked for", state.trail)
@@ -77,12 +78,17 @@ class MapTypes(Client):
         written = kind.only(_P2P)
         stays = isinstance(before, Choice) and before.may != {NONE} and call.name == _ASKS_OF_PAGE[0]
         if not stays or none is None or written is None:
-            return [(State(state.put(place, kind).env, note), Same(place))]
+            return [(State(self._of_page(state.put(place, kind), of_page, place).env, note), Same(place))]
         answer = f"{frame.prefix}@{call.start}"
         return [
-            (State(state.put(place, written).env, note), Same(place)),
-            (State(state.put(answer, none).env, note), Same(answer)),
+            (State(self._of_page(state.put(place, written), of_page, place).env, note), Same(place)),
+            (State(self._of_page(state.put(answer, none), of_page, answer).env, note), Same(answer)),
         ]
+
+    @staticmethod
+    def _of_page(state: State, page: str, answer: str) -> State:
+        """What is_pci_p2pdma_page() will say of the page goes with the answer that was given for it."""
+        return state.put(page, Same(answer)) if page else state
 
     def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
         """The state in which the page that is tested is P2P memory, or is not; None if that cannot be."""
