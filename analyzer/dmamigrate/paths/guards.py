@@ -7,7 +7,7 @@ the thing: it may well be that the one is only taken when there is something to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from dmamigrate.paths.places import Frame
 from dmamigrate.paths.state import State
@@ -16,42 +16,66 @@ from dmamigrate.syntax.functions import Function
 
 _EXIT = 1
 _EMPTY = 3  # nodes in a row that do nothing, as a break is one
+_LARGEST = 60  # nodes of an arm that is looked into
 
 
 def bypasses(fn: Function, ends: frozenset[int]) -> Mapping[int, frozenset[int]]:
     """For each such condition, by its node, where the arms begin that pass the nodes `ends` by."""
     found: dict[int, frozenset[int]] = {}
-    for index, node in enumerate(fn.nodes):
-        targets = {edge.to for edge in node.edges}
-        if node.kind != "branch" or len(targets) < 2:
-            continue
-        held = {target: _reached(fn, target, {index, *targets} - {target}) & ends for target in targets}
-        passing: set[int] = set()
-        for to in targets:
-            others = frozenset[int]().union(*(held[other] for other in targets if other != to)) - held[to]
-            if others and _through_nothing(fn, to) & _reached_from_all(fn, others, index):
-                passing.add(to)
+    for index in sorted(_leading_to(fn, ends)):
+        targets = {edge.to for edge in fn.nodes[index].edges}
+        passing = frozenset(
+            to
+            for to in targets
+            if any(_joins(_arm(fn, other, {index, to}), ends, _through_nothing(fn, to)) for other in targets - {to})
+        )
         if passing:
-            found[index] = frozenset(passing)
+            found[index] = passing
     return found
 
 
-def _reached(fn: Function, start: int, without: set[int]) -> set[int]:
-    """The nodes that control may reach from `start`, itself too, not going through some others or a return."""
-    seen: set[int] = set()
+def _leading_to(fn: Function, ends: frozenset[int]) -> set[int]:
+    """The branches from which one of some nodes is not far."""
+    found: set[int] = set()
+    for end in ends:
+        seen, queue = {end}, [end]
+        for at in queue:  # grows, breadth first
+            found |= {at} if fn.nodes[at].kind == "branch" else set()
+            new = [one for one in fn.predecessors[at] if one not in seen]
+            queue += new[: max(0, _LARGEST - len(queue))]
+            seen.update(new)
+    return found
+
+
+def _arm(fn: Function, start: int, without: set[int]) -> dict[int, list[int]]:
+    """The nodes from `start` on, each with those that follow, up to some others or out of the function; none if too many."""
+    found: dict[int, list[int]] = {}
     queue = [start]
     while queue:
         at = queue.pop()
-        if at not in seen and at not in without:
+        if at in found or at in without or at == _EXIT:
+            continue
+        if len(found) >= _LARGEST:
+            return {}
+        node = fn.nodes[at]
+        # the end of the function joins the arms where it is not returned to
+        found[at] = [edge.to for edge in node.edges if edge.to != _EXIT or node.kind != "return"]
+        queue += found[at]
+    return found
+
+
+def _joins(arm: dict[int, list[int]], ends: frozenset[int], there: set[int]) -> bool:
+    """Whether an arm runs one of some nodes and then goes on to what the other arm begins with."""
+    seen: set[int] = set()
+    queue = [node for node in arm if node in ends]
+    while queue:
+        at = queue.pop()
+        if at in there:
+            return True
+        if at not in seen:
             seen.add(at)
-            node = fn.nodes[at]
-            # the end of the function joins the arms where it is not returned to
-            queue += [edge.to for edge in node.edges if edge.to != _EXIT or node.kind != "return"]
-    return seen
-
-
-def _reached_from_all(fn: Function, starts: Iterable[int], without: int) -> set[int]:
-    return {node for start in starts for node in _reached(fn, start, {without})}
+            queue += arm.get(at, [])
+    return False
 
 
 def _through_nothing(fn: Function, start: int) -> set[int]:

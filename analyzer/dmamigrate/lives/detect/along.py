@@ -107,7 +107,7 @@ class Along(_Mappings):
         self._from_map = not through
         self._past = walk.past
         self._object = re.split(r"->|\.", place)[0] if "->" in place else ""
-        self._released = called_back(cleaning, life)
+        self._life = life
         self._by_helper: dict[str, bool] = {}
 
     def reached(self, frame: Frame, node: int, state: State) -> bool:
@@ -161,7 +161,7 @@ class Along(_Mappings):
             return lost if self._hands_on(frame, call) else state
         if names(call, self.cleaning):
             return lost  # called back, whenever that is
-        if (call.name in _LETTING_GO and self._released) or self._helps(frame, call):
+        if (call.name in _LETTING_GO and called_back(self.cleaning, self._life)) or self._helps(frame, call):
             return lost
         places = [frame.place(part) or "" for part in call.args]
         found = any(place == self._object or place.startswith(f"&{self._object}->") for place in places)
