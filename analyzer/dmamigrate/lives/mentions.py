@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from dmamigrate.lives.sites import declares, in_file
 from dmamigrate.syntax.unit import Unit
@@ -17,35 +18,41 @@ _CONDITION = re.compile(rb"[ \t]*#[ \t]*(?:if|ifdef|ifndef|elif|undef|define[ \t
 _PASTED = re.compile(rb"\b(\w{4,})\s*##")
 
 
-def unfollowed(
-    engine: Engine, paths: Iterable[str], names: frozenset[str], seen: frozenset[tuple[str, int]]
-) -> Iterator[str]:
-    """The places, as path and line with the name, at which `names` stand and are no whole calls, nor those that are `seen`."""
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A name of the API at a byte of a file, for a call that lacks arguments with the key under which that is written."""
+
+    at: int
+    name: str
+    written: tuple[str, int] | None = None
+
+
+def unfollowed(engine: Engine, paths: Iterable[str], names: frozenset[str]) -> Iterator[tuple[Mention, str]]:
+    """Where `names` stand and are no whole calls that are seen, each with the place as path and line."""
     for path in paths:
         unit = engine.tree.unit(path)
-        if unit is not None:
-            for at, name in sorted(_in_unit(engine, unit, names, seen)):
-                yield f"{name}() is named at {path}:{unit.source.line(at)}"
+        if unit is None:
+            continue
+        for mention in sorted(_in_unit(engine, unit, names), key=lambda one: one.at):
+            yield mention, f"{path}:{unit.source.line(mention.at)}"
 
 
-def _in_unit(
-    engine: Engine, unit: Unit, names: frozenset[str], seen: frozenset[tuple[str, int]]
-) -> Iterator[tuple[int, str]]:
+def _in_unit(engine: Engine, unit: Unit, names: frozenset[str]) -> Iterator[Mention]:
     text = unit.source.blanked
     present = sorted(name for name in names if name.encode() in text)
     if present:
-        calls = {
-            site.call.parts[0].start
-            for site in in_file(unit, engine.api, present)[0]
-            if len(site.call.args) >= len(site.api.roles) or site.written in seen
-        }
+        calls: set[int] = set()
+        for site in in_file(unit, engine.api, present)[0]:
+            calls.add(site.call.parts[0].start)
+            if len(site.call.args) < len(site.api.roles):
+                yield Mention(site.call.start, site.call.name, site.written)
         for found in re.finditer(rb"\b(?:" + b"|".join(name.encode() for name in present) + rb")\b", text):
             if found.start() not in calls and not _is_neutral(engine, unit, found.start(), found.end()):
-                yield found.start(), found[0].decode()
+                yield Mention(found.start(), found[0].decode())
     for found in _PASTED.finditer(text) if b"##" in text else ():
         for name in sorted(names):
             if name.startswith(found[1].decode()):
-                yield found.start(), name
+                yield Mention(found.start(), name)
 
 
 def _is_neutral(engine: Engine, unit: Unit, start: int, end: int) -> bool:

@@ -127,8 +127,14 @@ def _by_mention(case: Case) -> str | None:
     seen = frozenset(site.written for life in case.group for site in life.sites)
     folder = engine.tree.module(path)
     near = engine.tree.search_any(names, folder) if engine.tree.is_driver_folder(folder) else ()
-    found = next(unfollowed(engine, sorted({path, *near}), names, seen), None)
-    return f"{found} where no call of it is seen: that may be an end of this mapping, too" if found else None
+    paths = tuple(sorted({path, *near}))
+    key = ("unfollowed", paths, names)
+    mentions = engine.values.queries.fact(key, lambda: tuple(unfollowed(engine, paths, names)))
+    for mention, where in mentions:
+        if mention.written not in seen:
+            what = f"{mention.name}() is named at {where} where no call of it is seen"
+            return f"{what}: that may be an end of this mapping, too"
+    return None
 
 
 @_for_all

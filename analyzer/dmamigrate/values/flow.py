@@ -276,10 +276,8 @@ class Flow:
 
     def _named_by_macros(self, fn: Function) -> frozenset[int]:
         """The locals that a macro sets by their names."""
-        used = any(
-            (isinstance(node.expr, Name) and node.kind == "eval") or any(call.name.isupper() for _, call in fn.calls)
-            for node in fn.nodes
-        )
+        used = any(isinstance(node.expr, Name) and node.kind == "eval" for node in fn.nodes)
+        used = used or any(call.name.isupper() for _, call in fn.calls)
         setting = self.stores.setters.of(fn.source.path).words if used else {}
         words = {word for macro, held in setting.items() if fn.naming(macro) for word in held} if setting else set()
         return frozenset(number for number, variable in enumerate(fn.variables) if variable.name in words)

@@ -22,7 +22,7 @@ from dmamigrate.values.probed import is_probe
 
 RULES = ("mapping-leaked", "unmap-wrong-handle")
 # How many explorations' worth of nodes are walked for all mappings of one function.
-_EXPLORATIONS = 6
+_EXPLORATIONS = 4
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 
 
