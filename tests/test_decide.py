@@ -463,6 +463,7 @@ def test_an_unknown_map_beside_a_bar_is_not_proved_where_the_calls_differ(scan_t
     [
         pytest.param("f->attrs", "f->attrs", 2, id="one member at both ends"),
         pytest.param("fx_attrs", "fx_attrs", 2, id="one global at both ends"),
+        pytest.param("f->attrs & DMA_ATTR_CC_SHARED", "f->attrs & DMA_ATTR_CC_SHARED", 2, id="a part of one member"),
         pytest.param("f->attrs", "fx_attrs", 4, id="two places, each of which may hold either"),
     ],
 )

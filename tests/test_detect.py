@@ -442,6 +442,53 @@ CASES = [
         "is_pci_p2pdma_page(page)",
         id="a page of which the map type was asked before",
     ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} f->other = {MAP};\n"
+        "if (dma_mapping_error(f->dev, f->other)) goto unmap;\nif (queue() < 0) goto @;\nreturn 0;\n"
+        f"undo: {UNMAP % 'f->other'}\nunmap: {UNMAP % 'f->at'}\nreturn -EIO; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} {UNMAP % 'f->other'} }}",
+        "unmap",
+        "undo",
+        id="a label too far down",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'}\nif (queue() < 0) {{ @ return -EIO; }}\n"
+        f"{UNMAP % 'f->at'} return 0; }}",
+        "",
+        UNMAP % "f->at",
+        id="an unmap that nobody else makes",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, struct fx *g) {{ g->at = {MAP}; if (dma_mapping_error(f->dev, g->at)) return -EIO;\n"
+        "if (queue() < 0) { @ kfree(g); return -EIO; }\nf->next = g; return 0; }\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->next->at'} }}",
+        "",
+        UNMAP % "g->at",
+        id="what holds the handle is freed",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"void *a(struct fx *f, void *p) {{ f->at = {MAP}; if (dma_mapping_error(f->dev, f->at)) return @;\n"
+        f"if (queue() < 0) {{ {UNMAP % 'f->at'} return NULL; }}\nqueue(); return NULL; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        "NULL",
+        "p",
+        id="NULL is what says that it went well",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        "int a(struct fx *f, phys_addr_t p) { int ret; if (!dma_iova_try_alloc(f->dev, &f->range, p, 64)) return -EIO;\n"
+        "ret = dma_iova_link(f->dev, &f->range, p, 0, 64, DMA_TO_DEVICE, 0); if (ret) goto free;\n"
+        "ret = dma_iova_sync(f->dev, &f->range, 0, 64); if (ret) goto @;\nreturn 0;\n"
+        "destroy: dma_iova_destroy(f->dev, &f->range, 64, DMA_TO_DEVICE, 0); return ret;\n"
+        "free: dma_iova_free(f->dev, &f->range); return ret; }",
+        "free",
+        "destroy",
+        id="a range that is freed while something is linked in it",
+    ),
 ]
 
 

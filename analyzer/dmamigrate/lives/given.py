@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from dmamigrate.findings import Origin
 from dmamigrate.lives.sites import Site
-from dmamigrate.syntax.expr import Member, path_of, strip
+from dmamigrate.syntax.expr import Binary, Constant, Expr, Member, Name, path_of, strip
 from dmamigrate.values.constants import Constants, Word
 from dmamigrate.values.engine import Engine
 
@@ -108,16 +108,25 @@ class Given:
 
 
 def same_place(engine: Engine, one: Site, other: Site, role: str) -> bool:
-    """Whether an argument of two calls is written alike: one place of one function, or a member of one struct.
+    """Whether an argument of two calls is written alike: one place of one function, a member of one struct, or made of such.
 
     What is asked of both then has one answer, if any: there is no need to look for it.
     """
     first, second = one.argument(role), other.argument(role)
-    if first is None or second is None:
-        return False
-    first, second = strip(first), strip(second)
+    return first is not None and second is not None and _alike(engine, (one, first), (other, second))
+
+
+def _alike(engine: Engine, here: tuple[Site, Expr], there: tuple[Site, Expr]) -> bool:
+    (one, first), (other, second) = (here[0], strip(here[1])), (there[0], strip(there[1]))
+    if isinstance(first, Binary) and isinstance(second, Binary):
+        pairs = zip(first.parts, second.parts, strict=True)
+        return first.op == second.op and all(_alike(engine, (one, a), (other, b)) for a, b in pairs)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        return first.text == second.text
     if one.fn is other.fn and one.frame is other.frame:
         return path_of(first) is not None and path_of(first) == path_of(second)
+    if isinstance(first, Name) and isinstance(second, Name) and first.variable < 0 and first.text.isupper():
+        return first.text == second.text and second.variable < 0
     if not isinstance(first, Member) or not isinstance(second, Member) or first.field != second.field:
         return False
     owner = engine.types.member(first, one.fn, engine.flow.unit(one.fn))

@@ -21,6 +21,7 @@ _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("han
 _FAILED = constant("not mapped")
 _CHECKED = constant("checked")
 _KEY = "@mapping"
+_UNWOUND, _COPIED = "@unwound", "@copied"
 _TOLD = "@checked"
 # The work goes on, and whoever ends it unmaps.
 _UNDER_WAY = frozenset({"-EINPROGRESS", "-EIOCBQUEUED"})
@@ -31,6 +32,7 @@ ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset", "drmm_add_ac
 _KEEPING = re.compile(
     r"(?:h?list|llist|rb|xa|idr|ida|radix_tree|rhashtable|hash|kfifo|skb|ptr_ring)_\w*(?:add|insert|store|alloc|link|put|in|queue)\w*"
 )
+_FREEING = frozenset({"kfree", "kvfree", "kfree_sensitive", "devm_kfree", "kmem_cache_free"})
 _LETTING_GO = frozenset({"put_device", "kobject_put", "device_unregister", "kref_put", "drm_dev_put"})
 # What is told the address and keeps none.
 TOLD_ONLY = re.compile(
@@ -40,10 +42,14 @@ TOLD_ONLY = re.compile(
 
 @dataclass(frozen=True)
 class Exit:
-    """A way out of the function with the mapping still live, and whether it says that it failed."""
+    """A way out of the function with the mapping still live, and whether it says that it failed.
+
+    `unwound` tells that it unmaps what was mapped before, or loses the only copy of the handle: it is meant to clean up.
+    """
 
     error: bool
     trail: Trail | None
+    unwound: bool
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class Walk:
     """What is followed: the mapping of a life, kept in `place`, past the functions that clean up.
 
     `probe` says that nobody cleans up after a failure; `through` are the functions between the one that is walked and the
-    one that maps, both included. `past` has the branches that pass an unmap by, each with where it then goes on.
+    one that maps, both included. `past` has the branches that pass an unmap by, each with where it then goes on,
+    `siblings` the places of the other handles that the function makes.
     """
 
     life: Life
@@ -60,6 +67,7 @@ class Walk:
     probe: bool
     through: tuple[str, ...] = ()
     past: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    siblings: frozenset[str] = frozenset()
 
 
 class _Mappings(MapTypes):
@@ -98,6 +106,8 @@ class Along(_Mappings):
             self.words = re.compile(rb"\b(?:" + b"|".join(names) + rb")\s*\(")
         self.leaks: list[Exit] = []
         self.unmapped_on_error = False
+        # a mapping that failed is answered with what is no error elsewhere: NULL, or false, may be the good answer then
+        self.answers_otherwise = False
         self.twice: list[tuple[Site, Trail | None]] = []
         self.never: list[tuple[Site, Trail | None]] = []
         self._site, self._place = life.map, place
@@ -105,10 +115,10 @@ class Along(_Mappings):
         self._mistaken = frozenset(site.key for site in life.mistaken)
         self.watched = place
         self._from_map = not through
-        self._past = walk.past
+        self._past, self._siblings = walk.past, walk.siblings
         self._object = re.split(r"->|\.", place)[0] if "->" in place else ""
         self._life = life
-        self._by_helper: dict[str, bool] = {}
+        self._by_helper: dict[str, tuple[bool, bool]] = {}
 
     def reached(self, frame: Frame, node: int, state: State) -> bool:
         """Nothing matters of a path that has lost the mapping; what leads to the map was walked before, for all maps at once."""
@@ -136,6 +146,8 @@ class Along(_Mappings):
                     self.twice.append((site, state.trail))
                 after = state.refine(_KEY, _ENDED)
                 return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
+            if handle is not None and frame.place(handle) in self._siblings:
+                return state.refine(_UNWOUND, _ENDED)
         elif call.name in self.cleaning and state.get(_KEY) is not None:
             if state.get(_KEY) == _FAILED:
                 return state.forget(lambda key, _: key == _KEY)  # how that decides is its own affair
@@ -164,11 +176,18 @@ class Along(_Mappings):
         if (call.name in _LETTING_GO and called_back(self.cleaning, self._life)) or self._helps(frame, call):
             return lost
         places = [frame.place(part) or "" for part in call.args]
+        if call.name in _FREEING and self._object in places and state.get(_KEY) == _LIVE:
+            if state.get(_COPIED) is None:
+                freed = Trail(frame.fn, call, "the only copy of the handle is freed", state.trail)
+                self.leaks.append(Exit(True, freed, True))
+            return lost
         found = any(place == self._object or place.startswith(f"&{self._object}->") for place in places)
         kept = bool(self._object) and not self._probe and _KEEPING.fullmatch(call.name) is not None and found
-        local = self._place[1:].isdigit() and call.name not in self._calls and TOLD_ONLY.fullmatch(call.name) is None
-        handed = local and any(self._is_named(frame, part) for part in call.args)
-        return state.refine(_KEY, _HANDED) if kept or handed else state
+        told = call.name not in self._calls and TOLD_ONLY.fullmatch(call.name) is None
+        named = told and any(self._is_named(frame, part) for part in call.args)
+        if kept or (named and self._is_local):
+            return state.refine(_KEY, _HANDED)
+        return state.refine(_COPIED, _HANDED) if named else state
 
     def _helps(self, frame: Frame, call: Call) -> bool:
         """Whether a function of the driver's own sees to the unmap later on, or asks whether the mapping failed."""
@@ -180,12 +199,17 @@ class Along(_Mappings):
                 for text in texts
             )
             asks = any(name.encode() in text for text in texts for name in self._checks)
-            self._by_helper[call.name] = later or (asks and self._place in map(frame.place, call.args))
-        return self._by_helper[call.name]
+            self._by_helper[call.name] = later, asks
+        later, asks = self._by_helper[call.name]
+        return later or (asks and self._place in map(frame.place, call.args))
+
+    @property
+    def _is_local(self) -> bool:
+        return self._place[1:].isdigit()
 
     def _is_named(self, frame: Frame, expr: Expr) -> bool:
-        """Whether a local handle stands in an expression."""
-        return any(isinstance(part, Name) and frame.place(part) == self._place for part in walk(expr))
+        """Whether the handle stands in an expression."""
+        return any(isinstance(part, Name | Member) and frame.place(part) == self._place for part in walk(expr))
 
     def _asked_beside(self, trail: Trail | None) -> bool:
         """Whether a condition on the way asks a member beside the handle, which may tell what was mapped from what was not."""
@@ -219,9 +243,8 @@ class Along(_Mappings):
         kept = frame.place(store.parts[1])
         if self._lent and kept == self._place:
             return state.refine(_KEY, _HANDED)  # kept where others find it
-        local = self._place[1:].isdigit()
-        if local and place != self._place and self._is_named(frame, store.parts[1]):
-            return state.refine(_KEY, _HANDED)
+        if place != self._place and self._is_named(frame, store.parts[1]):
+            return state.refine(_KEY if self._is_local else _COPIED, _HANDED)
         if self._object and kept == self._object and place is not None and not self._probe and "->" in place:
             return state.refine(_KEY, _HANDED)  # the object is where others find it
         return state
@@ -250,8 +273,10 @@ class Along(_Mappings):
     def left(self, frame: Frame, state: State, value: Value) -> None:
         """Whether the mapping is still live where the function ends."""
         error = is_error(frame, value)
+        if state.get(_KEY) == _FAILED and not error and (frame.fn.returns.pointers or frame.fn.returns.base == "bool"):
+            self.answers_otherwise = True
         if state.get(_KEY) == _LIVE and state.get(self._place) != ZERO:  # no address is 0 by the driver's own book
-            self.leaks.append(Exit(error, state.trail))
+            self.leaks.append(Exit(error, state.trail, state.get(_UNWOUND) is not None))
         elif state.get(_KEY) in (_ENDED, _HANDED) and error:
             self.unmapped_on_error = True
 

@@ -40,22 +40,31 @@ class _Ways:
 
     def __init__(self, module: Module) -> None:
         self._engine = module.engine
-        self._maps: dict[Function, list[int]] = {}
+        self._lives: dict[Function, list[Life]] = {}
         for life in module.pairs.lives:
-            self._maps.setdefault(life.map.fn, []).append(life.map.node)
+            self._lives.setdefault(life.map.fn, []).append(life)
         self._known: dict[Function, dict[int, list[State]] | None] = {}
         self._left: dict[Function, int] = {}
+        self._places: dict[Function, frozenset[str]] = {}
 
     def to(self, site: Site) -> list[State] | None:
         """What may be known where `site` maps; None if the ways there are too many."""
         fn = site.fn
         if fn not in self._known:
-            before = Before(self._engine, self._maps[fn])
+            before = Before(self._engine, (life.map.node for life in self._lives[fn]))
             explorer = Explorer(self._engine, before)
             explorer.explore(fn)
             self._known[fn] = before.known if explorer.complete else None
         known = self._known[fn]
         return None if known is None else known[site.node]
+
+    def places(self, fn: Function) -> frozenset[str]:
+        """Where the handles are kept that a function makes."""
+        if fn not in self._places:
+            kept = (_kept_in(life.map) for life in self._lives[fn])
+            found = (Frame(fn).place(one) for one in kept if one is not None)
+            self._places[fn] = frozenset(place for place in found if place is not None)
+        return self._places[fn]
 
     def walk(self, client: Along, site: Site) -> Skipped | None:
         """Follow the mapping that `site` makes on all paths behind it; what is said if there are too many."""
@@ -64,7 +73,7 @@ class _Ways:
         many = "are too many to look for leaks on all; raise --effort"
         if left <= 0:
             where = f"{fn.source.path}:{fn.source.line(fn.start)}"
-            return Skipped(where, f"the paths behind the {len(self._maps[fn])} mappings of {fn.name}() {many}")
+            return Skipped(where, f"the paths behind the {len(self._lives[fn])} mappings of {fn.name}() {many}")
         explorer = Explorer(self._engine, client, min(left, self._engine.budget.steps))
         if known is not None:
             explorer.explore(fn, site.node, known)
@@ -88,7 +97,9 @@ def _along(module: Module, life: Life, ways: _Ways) -> Iterator[Defect | Skipped
         return  # an error exit has it unmapped, whatever comes first
     kept = _keeping(module, life.map, target) if isinstance(target, Name) else frozenset()
     ends = _ending(fn, life, cleaning) | kept
-    client = Along(module.engine, Walk(life, place, cleaning, is_probe(fn), (), bypasses(fn, ends)))
+    client = Along(
+        module.engine, Walk(life, place, cleaning, is_probe(fn), (), bypasses(fn, ends), ways.places(fn) - {place})
+    )
     if (many := ways.walk(client, life.map)) is not None:
         yield many
         return
@@ -205,14 +216,18 @@ def _chains(module: Module, fn: Function, levels: int = 3) -> Iterator[tuple[Fun
 
 def _leak(module: Module, client: Along, target: Expr, life: Life) -> Exit | None:
     """The shortest exit that leaks; for what outlives the function, one with an error beside another that does unmap."""
+    if client.answers_otherwise:
+        return None
     if isinstance(target, Name):
         if target.variable < 0 or _is_returned(life.map.fn, target):
             return None
         exits = client.leaks
     elif client.answers_for_errors or (isinstance(target, Unary) and not _caller_ends(module, life)):
         exits = [one for one in client.leaks if one.error]
+    elif all(end.fn is life.map.fn for end in life.ends) and not client.cleaning:
+        exits = [one for one in client.leaks if one.error]  # nobody else unmaps it
     else:
-        return None
+        exits = [one for one in client.leaks if one.error and one.unwound and life.checks]
     return min(exits, key=lambda one: len(list(one.trail or ())), default=None)
 
 

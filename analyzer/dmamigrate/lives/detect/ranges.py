@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""IOVA ranges that an error path keeps: dma_iova_try_alloc() without dma_iova_free() or dma_iova_destroy()."""
+"""IOVA ranges that an error path keeps, or gives back while something is linked in them.
+
+dma_iova_try_alloc() needs a dma_iova_free() or dma_iova_destroy(), and only the latter unlinks.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from dmamigrate.api import ApiCall
 from dmamigrate.findings import Skipped
 from dmamigrate.lives.detect.along import is_error
 from dmamigrate.lives.detect.exits import steps_of
@@ -15,13 +19,16 @@ from dmamigrate.lives.sites import Site, in_file
 from dmamigrate.paths.explore import Explorer
 from dmamigrate.paths.places import Frame
 from dmamigrate.paths.state import State, Trail
-from dmamigrate.paths.values import Value, constant
+from dmamigrate.paths.values import NEGATIVE, ZERO, Value, constant
 from dmamigrate.syntax.expr import Call
 from dmamigrate.values.engine import Engine
 
 RULES = ("mapping-leaked",)
 _HELD, _GIVEN_BACK = constant("allocated"), constant("given back")
-_KEY = "@range"
+_LINKED = constant("linked")
+# drivers/iommu/dma-iommu.c, include/linux/dma-mapping.h: what is handed a range and leaves it as it is
+_LEAVES = frozenset({"dma_iova_sync", "dma_use_iova", "dma_iova_size"})
+_KEY, _INSIDE = "@range", "@linked"
 
 
 class _Range(MapTypes):
@@ -37,6 +44,23 @@ class _Range(MapTypes):
         self.watched = place
         self.kept: list[Trail | None] = []
         self.given_back_on_error = False
+        self.early: list[tuple[Site, Trail | None]] = []
+
+    def answers(self, frame: Frame, call: Call, state: State) -> list[tuple[State, Value]]:
+        """A link into the range succeeds, or it fails and links nothing."""
+        api = self._engine.api.calls.get(call.name)
+        links = api is not None and api.role == "map" and api.family == self._site.api.family
+        if not links or api is None or state.get(_KEY) != _HELD or not self._is_range(frame, call, api):
+            return super().answers(frame, call, state)
+        linked = state.refine(_INSIDE, _LINKED)
+        return [
+            (State(linked.env, Trail(frame.fn, call, "linked here", linked.trail)), ZERO),
+            (State(state.env, Trail(frame.fn, call, "nothing is linked here", state.trail)), NEGATIVE),
+        ]
+
+    def _is_range(self, frame: Frame, call: Call, api: ApiCall) -> bool:
+        position = api.position("state")
+        return position < len(call.args) and frame.place(call.args[position]) == self._place
 
     def assumed(self, frame: Frame, call: Call, truth: bool, state: State) -> State | None:
         if call.start == self._site.call.start and frame.fn is self._site.fn:
@@ -47,15 +71,21 @@ class _Range(MapTypes):
         return super().assumed(frame, call, truth, state)
 
     def called(self, frame: Frame, node: int, call: Call, state: State, values: tuple[Value, ...]) -> State:
-        del node, values
+        del values
         if state.get(_KEY) != _HELD:
             return state
         api = self._ends.get(call.name)
-        if api is not None and api.family == self._site.api.family and "offset" not in api.roles:
-            position = api.position("state")
-            mine = position < len(call.args) and frame.place(call.args[position]) == self._place
-            return state.refine(_KEY, _GIVEN_BACK) if mine else state
-        if call.name not in self._engine.api.calls and any(self._is_mine(frame.place(one)) for one in call.args):
+        if api is not None and api.family == self._site.api.family:
+            if not self._is_range(frame, call, api):
+                return state
+            if "offset" in api.roles:
+                return state.forget(lambda key, _: key == _INSIDE)  # what is unlinked is taken for all
+            if api.role == "free" and state.get(_INSIDE) == _LINKED:
+                self.early.append((Site(frame.fn, node, call, api), state.trail))
+            return state.refine(_KEY, _GIVEN_BACK)
+        if call.name in _LEAVES or call.name in self._engine.api.calls:
+            return state
+        if any(self._is_mine(frame.place(one)) for one in call.args):
             return state.refine(_KEY, _GIVEN_BACK)  # whoever is handed the range may give it back
         return state
 
@@ -87,7 +117,14 @@ def find(module: Module) -> Iterator[Defect | Skipped]:
             if not explorer.complete:
                 reason = f"the paths behind {site.call.name}() are too many to look for leaks on all; raise --effort"
                 yield Skipped(site.where, reason)
-            elif client.kept and client.given_back_on_error:
+                continue
+            for freed, trail in client.early[:1]:
+                facts = {
+                    "what": "this gives back an IOVA range in which something is linked; dma_iova_destroy() unlinks it"
+                }
+                steps = steps_of(trail, Trail(freed.fn, freed.call, "freed here", None))
+                yield Defect("mapping-leaked", freed, facts, trail=steps)
+            if client.kept and client.given_back_on_error:
                 trail = min(client.kept, key=lambda one: len(list(one or ())))
                 facts = {"what": "an exit after this allocation keeps its IOVA range"}
                 yield Defect("mapping-leaked", site, facts, trail=steps_of(trail, None))
