@@ -443,6 +443,15 @@ CASES = [
         id="a page of which the map type was asked before",
     ),
     pytest.param(
+        "unmap-dir-mismatch",
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} return 0; }}\n"
+        f"int c(struct fx *f) {{ f->at = {MAP.replace('DMA_TO_DEVICE', 'DMA_FROM_DEVICE')}; {CHECK % 'f->at'} return 0; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}\n@",
+        "",
+        f"void d(struct fx *f, dma_addr_t *p) {{ {UNMAP.replace('DMA_TO_DEVICE', 'DMA_FROM_DEVICE') % 'p[queue()]'} }}",
+        id="one of two mappings may be ended by what could not be followed",
+    ),
+    pytest.param(
         "mapping-leaked",
         f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} f->other = {MAP};\n"
         "if (dma_mapping_error(f->dev, f->other)) goto unmap;\nif (queue() < 0) goto @;\nreturn 0;\n"

@@ -115,7 +115,11 @@ def _directions(module: Module, mapped: dict[tuple[str, int], list[Life]]) -> It
     for life in module.pairs.lives:
         given = module.given(life.map).directions
         taken = of_all(module.given(unmap).directions for unmap in life.unmaps)
-        if given and taken and not given.values & taken.values and not said & {unmap.key for unmap in life.unmaps}:
+        # an unmap of which nobody knows what it ends may be this mapping's own
+        lost = any(module.engine.api.fits(life.map.api, site.api) for site, _ in module.pairs.orphans)
+        if lost or not given or not taken or given.values & taken.values:
+            continue
+        if not said & {unmap.key for unmap in life.unmaps}:
             yield _of_another(module, life.unmaps[0], life)
 
 
