@@ -368,6 +368,14 @@ CASES = [
         id="a mark for what is not mapped",
     ),
     pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ dma_addr_t h = 0; int ret = -EIO; if (f->len) {{ h = {MAP};\n"
+        f"if (dma_mapping_error(f->dev, h)) @ goto out; }}\nret = queue();\nout: if (h) {UNMAP % 'h'}\nreturn ret; }}",
+        "",
+        "{ h = 0; goto out; }",
+        id="an error that is no zero",
+    ),
+    pytest.param(
         "mapping-leaked",
         f"int a(struct fx *f, struct list_head *l) {{ f->at = {MAP}; {CHECK % 'f->at'}\n"
         f"if (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\n@\nif (queue() < 1) return -EIO;\nreturn 0; }}\n"

@@ -274,7 +274,8 @@ class Explorer:
         for after, value in self._value(frame, index, left, state):
             known = worth(after, value)
             if isinstance(known, Flags) and known.exact and len(known.on) <= 1:
-                if (known == constant_side) is equal:
+                same = isinstance(constant_side, Flags) and constant_side.exact and known.on == constant_side.on
+                if same is equal:
                     result.append(after)
                 continue
             names = constant_side.on if isinstance(constant_side, Flags) else frozenset[str]()

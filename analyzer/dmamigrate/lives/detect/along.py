@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dmamigrate.lives.detect.maptype import MapTypes
 from dmamigrate.lives.pair import Life
@@ -20,6 +20,9 @@ from dmamigrate.values.engine import Engine
 _LIVE, _ENDED, _HANDED = constant("mapped"), constant("unmapped"), constant("handed on")
 _FAILED = constant("not mapped")
 _CHECKED = constant("checked")
+# include/linux/dma-mapping.h: what a map returns that failed, and no other does
+_NO_ADDRESS = constant("DMA_MAPPING_ERROR", nonzero=True)
+_ADDRESS = replace(NONZERO, never=_NO_ADDRESS.on)
 _KEY = "@mapping"
 _UNWOUND, _COPIED = "@unwound", "@copied"
 _TOLD = "@checked"
@@ -263,10 +266,12 @@ class Along(_Mappings):
             if held == _FAILED:
                 return state if truth else None
             if not truth:
-                return state.refine(self._place, NONZERO).refine(_TOLD, _CHECKED)
+                return state.refine(self._place, _ADDRESS).refine(_TOLD, _CHECKED)
             if held == _LIVE and state.get(_TOLD) == _CHECKED:
                 return None  # it was asked before, and had not failed
-            failed = state.refine(_KEY, _FAILED) if held == _LIVE else state.forget(lambda key, _: key == _KEY)
+            failed = state.forget(lambda key, _: key == _KEY)
+            if held == _LIVE:
+                failed = state.refine(_KEY, _FAILED).refine(self._place, _NO_ADDRESS)
             return State(failed.env, Trail(frame.fn, call, "the mapping failed", failed.trail))
         return super().assumed(frame, call, truth, state)
 
