@@ -85,7 +85,10 @@ class Between:
         found = self._flow.types.member(place, use.fn, unit) if passed else None
         if found is None:
             return False
-        ways = [self._from(target) for call in passed for target in self._run_by(use.fn, call)]
+        # the stores that are known are the module's own, and nothing outside of it calls those by name
+        module, tree = self._flow.tree.module(use.fn.source.path), self._flow.tree
+        targets = (target for call in passed for target in self._run_by(use.fn, call))
+        ways = [self._from(target) for target in targets if tree.module(target.source.path) == module]
         members = frozenset(one.field.encode() for one in walk(place) if isinstance(one, Member))
         if not any(way.may_store(members) for way in ways):
             return False
