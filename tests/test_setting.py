@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dmamigrate.findings import Finding, Report
+from dmamigrate.findings import Origin, Report
 
 HEAD = """\
 #include <linux/dma-mapping.h>
@@ -47,8 +47,9 @@ int fx_map(struct fx *f)
 """
 
 
-def _found(report: Report) -> Finding:
-    return next(found for found in report.findings if found.callee == "dma_map_resource" and found.origin is not None)
+def _origin(report: Report) -> Origin:
+    origins = (found.origin for found in report.findings if found.callee == "dma_map_resource")
+    return next(origin for origin in origins if origin is not None)
 
 
 def _set(body: str, before: str = "", value: str = "f->bar") -> str:
@@ -207,8 +208,7 @@ def _between(body: str, before: str) -> str:
 def test_what_may_run_between_a_store_and_its_use_makes_it_doubtful(
     body: str, before: str, scan_text: Callable[[str], Report]
 ) -> None:
-    origin = _found(scan_text(_between(body, before))).origin
-    assert origin is not None
+    origin = _origin(scan_text(_between(body, before)))
     assert not origin.certain
 
 
@@ -219,10 +219,8 @@ def test_a_resource_that_a_callee_moves_is_doubtful(scan_text: Callable[[str], R
         "\tf->at = dma_map_resource(f->dev, r->start, 64, DMA_TO_DEVICE, 0);\n"
         "\treturn dma_mapping_error(f->dev, f->at);\n}\nstatic const struct of_device_id ids[] = { { } };\n"
     )
-    moved = _found(scan_text(code % (FIX % ("struct resource *r", "r->start = RAM;")))).origin
-    shown = _found(scan_text(code % (FIX % ("struct resource *r", 'dev_info(NULL, "%%pr", r);')))).origin
-    assert moved is not None
-    assert shown is not None
+    moved = _origin(scan_text(code % (FIX % ("struct resource *r", "r->start = RAM;"))))
+    shown = _origin(scan_text(code % (FIX % ("struct resource *r", 'dev_info(NULL, "%%pr", r);'))))
     assert (moved.certain, shown.certain) == (False, True)
 
 
@@ -230,20 +228,17 @@ def test_a_resource_that_a_callee_moves_is_doubtful(scan_text: Callable[[str], R
 def test_what_runs_in_between_and_leaves_it_alone_does_not(
     body: str, before: str, scan_text: Callable[[str], Report]
 ) -> None:
-    origin = _found(scan_text(_between(body, before))).origin
-    assert origin is not None
+    origin = _origin(scan_text(_between(body, before)))
     assert origin.certain
 
 
 @pytest.mark.parametrize("code", DOUBTFUL)
 def test_what_may_set_a_value_makes_it_doubtful(code: str, scan_text: Callable[[str], Report]) -> None:
-    origin = _found(scan_text(code)).origin
-    assert origin is not None
+    origin = _origin(scan_text(code))
     assert not origin.certain
 
 
 @pytest.mark.parametrize("code", CERTAIN)
 def test_what_does_not_set_it_leaves_it_certain(code: str, scan_text: Callable[[str], Report]) -> None:
-    origin = _found(scan_text(code)).origin
-    assert origin is not None
+    origin = _origin(scan_text(code))
     assert (origin.certain, [str(kind) for kind in origin.kinds]) == (True, ["pci-bar"])

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from dmamigrate.paths.callees import Callees
 from dmamigrate.paths.places import Frame, behind, below, enter
-from dmamigrate.paths.setters import Setters
 from dmamigrate.paths.state import Client, State, Trail, handed_out, noted, outside, pruned, stepped, tested, worth
 from dmamigrate.paths.told import ERROR_POINTERS, as_pointer, combined, if_true, in_order, other_than, updated
 from dmamigrate.paths.unions import unshared
@@ -56,8 +56,7 @@ class Explorer:
         self._limit = steps or engine.budget.steps
         self._steps = 0
         self._cut = False
-        self._matters: dict[Function, bool] = {}
-        self._setters = Setters(self.reaches)
+        self.callees = Callees(engine.tree, client.words)
 
     @property
     def complete(self) -> bool:
@@ -68,21 +67,6 @@ class Explorer:
     def walked(self) -> int:
         """How many nodes were walked so far."""
         return self._steps
-
-    def reaches(self, fn: Function, words: re.Pattern[bytes], levels: int = 4) -> bool:
-        """Whether `fn`, or what it calls, `levels` deep, holds one of `words`."""
-        return self._holds(fn, words, levels, set())
-
-    def _holds(self, fn: Function, words: re.Pattern[bytes], levels: int, seen: set[Function]) -> bool:
-        seen.add(fn)
-        if words.search(fn.source.blanked, fn.start, fn.end) is not None:
-            return True
-        unit = self._tree.unit(fn.source.path)
-        if levels <= 1 or unit is None:
-            return False
-        names = {call.name for _, call in fn.calls if call.name}
-        called = (one for name in sorted(names) for one in self._tree.functions(name, unit, words))
-        return any(one not in seen and self._holds(one, words, levels - 1, seen) for one in called)
 
     def explore(self, fn: Function, node: int = 0, states: Iterable[State] = (State({}),)) -> None:
         """Walk all paths through `fn`, or those that go on from a node where this is known."""
@@ -469,7 +453,7 @@ class Explorer:
         if not call.name or unit is None or call.name in self._known:
             return untouched
         found = self._tree.functions(call.name, unit, self._client.words)
-        targets = [one for one in found if self._matter(one) and not frame.enters(one)]
+        targets = [one for one in found if self.callees.matter(one) and not frame.enters(one)]
         if targets and frame.depth >= self._budget.inlined:
             self._cut = True
             return untouched
@@ -504,11 +488,5 @@ class Explorer:
             return after
         found = self._tree.functions(call.name, unit, self._client.words)
         lost = {key: value for key, value in state.env.items() if key not in after.env and isinstance(value, Flags)}
-        kept = {key: value for key, value in lost.items() if not self._setters.may_set(call.name, key, found)}
+        kept = {key: value for key, value in lost.items() if not self.callees.may_set(call.name, key, found)}
         return State({**after.env, **kept}, after.trail) if kept else after
-
-    def _matter(self, fn: Function) -> bool:
-        """Whether a callee, or what it calls, can change or use what is tracked."""
-        if fn not in self._matters:
-            self._matters[fn] = self.reaches(fn, self._client.words, 3)
-        return self._matters[fn]

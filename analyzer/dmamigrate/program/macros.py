@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from dmamigrate.program.tree import Tree
+from dmamigrate.syntax.macros import ASSIGNING
 
 _DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)(?:\(([^()\n]*)\)|[ \t])((?:[^\n\\]|\\[\s\S])*)", re.MULTILINE)
-_WRITTEN = ("WRITE_ONCE", "smp_store_release", "smp_store_mb", "rcu_assign_pointer", "xchg", "swap")
+# those that are read as assignments where they are seen
+_WRITTEN = (*ASSIGNING, "swap")
 # what a macro sets, with what stands before it if it is a member
 _SET = re.compile(rb"((?:->|\.)\s*)?(?<!\w)(\w+)(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|[-+|&^]=|\+\+|--)")
 # a place whose address is taken
@@ -63,6 +65,12 @@ class _Macro:
     words: set[str] = field(default_factory=set)
     _given: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
 
+    @property
+    def rest(self) -> bytes:
+        """What the arguments beyond the named ones are called, nothing if there are none."""
+        last = self.params[-1]
+        return last.removesuffix(b"...") or b"__VA_ARGS__" if last.endswith(b"...") else b""
+
     def given(self, at: int) -> tuple[bytes, ...]:
         """The arguments of the call whose parenthesis ends before `at`."""
         if at not in self._given:
@@ -73,7 +81,7 @@ class _Macro:
         """It sets what is called `word`."""
         if word in self.params:
             (self.members if member else self.arguments).add(self.params.index(word))
-        elif word in (b"__VA_ARGS__", b"args") and self.params and self.params[-1].endswith(b"..."):
+        elif word == self.rest:
             self.arguments.add(_ANY)
         else:
             self.words.add(f"{'.' if member else ''}{word.decode()}")
@@ -151,8 +159,8 @@ class Setters:
         for position in sorted(members & {*every}):
             if (last := _LAST.search(given[position])) is not None:
                 one.put(True, last[2])
-        if positions and given and given[-1].strip() == b"__VA_ARGS__":
-            one.put(False, b"__VA_ARGS__")
+        if positions and one.rest and given and given[-1].strip() == one.rest:
+            one.put(False, one.rest)
 
 
 def _taken_apart(params: bytes | None, body: bytes) -> _Macro:

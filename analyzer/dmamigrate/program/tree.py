@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dmamigrate.errors import SourceError
 from dmamigrate.program.includes import HEADER_ROOTS, Includes, common
+from dmamigrate.program.modules import MANY_MODULES, Modules
 from dmamigrate.program.reads import UNREADABLE, Group, Listing, Reads, Seen, digest_of, listed, stamp_of
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.items import Item
@@ -22,14 +23,8 @@ from dmamigrate.syntax.unit import Unit, holds_word, may_define_functions, may_d
 # Generated register headers; nothing that an address is traced through is defined there.
 _LARGEST = 2_000_000
 _LARGEST_HEADER = 200_000
-# Folders that hold many unrelated modules, too many to be searched for the sake of one.
 # Modules below a driver's own folder that are read to see whether they share its headers.
 _MOST_APART = 8
-_MANY_MODULES = frozenset({"", "drivers", "sound", "include", "arch", "net", "fs", "tools", "samples", "Documentation"})
-
-
-_UP = re.compile(r"\.\./\w|/\.\.\s*$", re.MULTILINE)
-_BUILDS = re.compile(r"^\s*obj-", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +64,14 @@ class Tree:
         self._data: dict[str, tuple[bytes, Seen]] = {}
         self._folders: dict[str, Listing] = {}
         self._is_kernel = (root / "MAINTAINERS").exists()
+        self._modules = Modules(self._folder, self._on_disk, self._reads, self._is_kernel)
+        self.module, self.is_driver_folder = self._modules.of, self._modules.is_one
+        self.below = self._modules.below
         self._includes = Includes(self._folder, None if self._is_kernel else lambda: self.below("", 4000), self._reads)
         self._headers: dict[str, tuple[Unit, ...]] = {}
         self._search = cache(self._search_uncached)
         self._texts: dict[str, tuple[tuple[tuple[str, bytes], ...], Group]] = {}
         self._direct: dict[str, tuple[str, ...]] = {}
-        self._makefiles: dict[str, tuple[str, tuple[tuple[str, Seen], ...]]] = {}
-        self._module = cache(self._module_uncached)
         self._left_out: dict[str, frozenset[str]] = {}
         self._struct = cache(self._struct_uncached)
         self._find_definitions = cache(self._find_definitions_uncached)
@@ -109,13 +105,9 @@ class Tree:
         return unit
 
     def _read(self, path: str) -> tuple[Unit | None, Seen]:
+        data, seen = self._on_disk(path)
         try:
-            data, status = opened(self.root / path)
-        except OSError:
-            return None, UNREADABLE
-        seen = self._seen(path, data, status)
-        try:
-            return Unit(of_bytes(path, data)), seen
+            return Unit(of_bytes(path, data)) if data is not None else None, seen
         except SourceError:
             return None, seen
 
@@ -130,22 +122,23 @@ class Tree:
         return data
 
     def _searched(self, path: str) -> tuple[bytes, Seen]:
-        try:
-            whole, status = opened(self.root / path)
-        except OSError:
-            return b"", UNREADABLE
-        data = whole[:_LARGEST]
+        whole, seen = self._on_disk(path)
+        data = (whole or b"")[:_LARGEST]
         # generated headers of nothing but #defines: large, many, and no code
         header = path.endswith(".h") and (len(data) > _LARGEST_HEADER or b";" not in data)
-        return b"" if header else data, self._seen(path, whole, status)
+        return b"" if header else data, seen
 
-    def _seen(self, path: str, data: bytes, status: os.stat_result) -> Seen:
-        """What was read, whose digest is made once for all trees."""
+    def _on_disk(self, path: str) -> tuple[bytes | None, Seen]:
+        """A file's bytes, None if it cannot be read, and what was read, whose digest is made once for all trees."""
+        try:
+            data, status = opened(self.root / path)
+        except OSError:
+            return None, UNREADABLE
         stamp = stamp_of(status)
         held = self._shared.seen.get(path)
         if held is None or held.stamp != stamp:
             held = self._shared.seen[path] = Seen(digest_of(data), stamp)
-        return held
+        return data, held
 
     def _folder(self, folder: str) -> Listing:
         """What is in a folder."""
@@ -155,23 +148,6 @@ class Tree:
             known[folder] = listed(self.root, folder, more)
         self._reads.folder(folder, known[folder].seen)
         return known[folder]
-
-    def below(self, folder: str, limit: int = 1500) -> Iterator[str]:
-        """The C files of `folder` and, breadth first, of the folders below it, `limit` at most.
-
-        Folders that build modules of their own are left out, unless `folder` is nothing but a family of such.
-        """
-        queue = [folder]
-        family = not self._has_makefile(folder)
-        while queue:
-            current = queue.pop(0)
-            here = self._folder(current)
-            for file in here.files:
-                if limit <= 0:
-                    return
-                limit -= 1
-                yield file
-            queue += [one for one in here.folders if family or not self._builds(one) or self._reaches_up(one)]
 
     def search(self, word: str, folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold `word` as a whole identifier."""
@@ -204,7 +180,7 @@ class Tree:
         if folder != self.module(path):
             return bool(apart)
         above = folder.rpartition("/")[0]
-        if folder and self.is_driver_folder(above) and "-I" in self._makefile(above):
+        if folder and self.is_driver_folder(above) and "-I" in self._modules.makefile(above):
             apart |= self.apart(above, path)  # which find its headers without a word of it in what they include
         if len(apart) > _MOST_APART:
             return False  # a subsystem's folder, whose own headers are in include/
@@ -215,7 +191,7 @@ class Tree:
     def apart(self, folder: str, path: str) -> frozenset[str]:
         """The modules that are built below `folder`, beside the one of `path`, and not looked into for what that one asks."""
         if folder not in self._left_out:
-            self._left_out[folder] = frozenset(self._built_apart(folder))
+            self._left_out[folder] = frozenset(self._modules.built_apart(folder))
         return self._left_out[folder] - {self.module(path)}
 
     def includers(self, path: str) -> tuple[str, ...]:
@@ -223,15 +199,6 @@ class Tree:
         needle = b'"' + os.fsencode(path.rpartition("/")[2]) + b'"'
         folder = self.module(path)
         return tuple(one for one, data in self.texts(folder) if needle in data) if self.is_driver_folder(folder) else ()
-
-    def _built_apart(self, folder: str) -> Iterator[str]:
-        queue = [folder]
-        while queue and self._has_makefile(folder):
-            for one in self._folder(queue.pop(0)).folders:
-                if self._builds(one) and not self._reaches_up(one):
-                    yield one
-                else:
-                    queue.append(one)
 
     def search_any(self, words: Iterable[str], folder: str) -> tuple[str, ...]:
         """The C files below `folder` that hold one of `words` as a whole identifier."""
@@ -242,71 +209,6 @@ class Tree:
         """Whether any C file below `folder` holds one of `words`, as a whole identifier or as part of one."""
         needles = stems(words)
         return any(needle in data for _, data in self.texts(folder) for needle in needles)
-
-    # scopes
-
-    def module(self, path: str) -> str:
-        """The folder whose files are built into one module, or a family of them, with `path`.
-
-        Makefiles tell: a folder that builds nothing itself belongs to its parent, and so do siblings that are
-        reached with "../".
-        """
-        return self._module(path.rpartition("/")[0])
-
-    def _module_uncached(self, folder: str) -> str:
-        while True:
-            parent = folder.rpartition("/")[0]
-            makefile = self._makefile(folder)
-            builds = self._builds(folder)
-            siblings = builds and self._reaches_up(folder)
-            if not folder or not self.is_driver_folder(parent) or (builds and not siblings):
-                return folder
-            if not makefile and not self._has_makefile(parent):
-                return folder
-            folder = parent
-            if siblings:
-                return folder
-
-    def _reaches_up(self, folder: str) -> bool:
-        """Whether a folder's Makefile names something beside the folder: its files are then built, or built with, elsewhere."""
-        return _UP.search(self._makefile(folder)) is not None
-
-    def _makefile(self, folder: str) -> str:
-        if folder not in self._makefiles:
-            self._makefiles[folder] = self._find_makefile(folder)
-        text, tried = self._makefiles[folder]
-        for path, seen in tried:
-            self._reads.file(path, seen)
-        return text
-
-    def _find_makefile(self, folder: str) -> tuple[str, tuple[tuple[str, Seen], ...]]:
-        """The text of a folder's Makefile, or of the parts that another one includes, and the files that were looked at."""
-        tried: list[tuple[str, Seen]] = []
-        parts = self._folder(folder).parts
-        texts: list[str] = []
-        for path in (*(f"{folder}/{name}" if folder else name for name in ("Makefile", "Kbuild")), *parts):
-            try:
-                data, status = opened(self.root / path)
-            except OSError:
-                tried.append((path, UNREADABLE))
-                continue
-            tried.append((path, Seen(digest_of(data), stamp_of(status))))
-            texts.append(data.decode("utf-8", "replace"))
-            if path not in parts:
-                break
-        return "\n".join(texts), tuple(tried)
-
-    def _has_makefile(self, folder: str) -> bool:
-        return bool(self._makefile(folder))
-
-    def _builds(self, folder: str) -> bool:
-        return _BUILDS.search(self._makefile(folder)) is not None
-
-    def is_driver_folder(self, folder: str) -> bool:
-        """Whether `folder` may be searched whole for what one driver does: not drivers/ or include/ itself."""
-        if not self._is_kernel:
-            return True
-        return folder not in _MANY_MODULES and not folder.startswith("include/")
 
     # headers
 
@@ -414,7 +316,7 @@ class Tree:
             if "/" not in folder:
                 break
             folder = folder.rpartition("/")[0]
-            if folder in _MANY_MODULES or folder.count("/") < 1 or sum(1 for _ in self.below(folder, 700)) >= 700:
+            if folder in MANY_MODULES or folder.count("/") < 1 or sum(1 for _ in self.below(folder, 700)) >= 700:
                 break
         return ()
 

@@ -141,7 +141,7 @@ def _by_mention(case: Case) -> str | None:
 def _by_other_module(case: Case) -> str | None:
     """A struct that other modules see, too: one of them may unmap what is kept in it."""
     engine = case.module.engine
-    ends = engine.api.named("unmap")
+    ends = Words(engine.api.named("unmap"))
     for site in (life.map for life in case.group):
         place = kept_in(site)
         fn = site.user[0]
@@ -155,7 +155,7 @@ def _by_other_module(case: Case) -> str | None:
             continue
         for folder in sorted(engine.tree.apart(scope, fn.source.path)):
             for path in engine.tree.search(place.field, folder):
-                if Words(ends).in_(engine.tree.contents(path)):
+                if ends.in_(engine.tree.contents(path)):
                     return f"{path}, which is another module's, may unmap what is kept in {place.field}"
     return None
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 from dmamigrate.syntax.expr import Assign, Binary, Expr, Index, Member, Name, Unary
 
-_ASSIGNING = frozenset({"WRITE_ONCE", "smp_store_release", "rcu_assign_pointer", "RCU_INIT_POINTER", "smp_store_mb"})
+# the first argument becomes the second
+ASSIGNING = frozenset({"WRITE_ONCE", "smp_store_release", "rcu_assign_pointer", "RCU_INIT_POINTER", "smp_store_mb"})
 # what a driver keeps for its unmap, under names that are gone where no unmap needs them
 _UNMAP_STATE = frozenset({"dma_unmap_addr", "dma_unmap_addr_set", "dma_unmap_len", "dma_unmap_len_set"})
 
 
 def plain(name: str, args: list[Expr], start: int, end: int) -> Expr | None:
     """What a call of macro `name`, from byte `start` to `end`, stands for in plain C; None for any other call."""
-    if name in _ASSIGNING and len(args) == 2:
+    if name in ASSIGNING and len(args) == 2:
         target = args[0]
         if isinstance(target, Unary) and target.op == "&":
             target = target.parts[0]

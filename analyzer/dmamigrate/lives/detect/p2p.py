@@ -89,11 +89,11 @@ def _functions_with(unit: Unit, pattern: re.Pattern[bytes]) -> dict[int, Functio
 def _roots(explorer: Explorer, unit: Unit, maps: re.Pattern[bytes]) -> list[Function]:
     """The functions of one file that know of map types and map; of one that knows only, those that ask it."""
     knowing = _functions_with(unit, _KNOWS)
-    roots = {at: fn for at, fn in knowing.items() if explorer.reaches(fn, maps)}
+    roots = {at: fn for at, fn in knowing.items() if explorer.callees.reaches(fn, maps)}
     helpers = [re.escape(fn.name.encode()) for at, fn in knowing.items() if at not in roots]
     if helpers:
         asking = _functions_with(unit, re.compile(rb"\b(?:" + b"|".join(helpers) + rb")\s*\("))
-        roots |= {at: fn for at, fn in asking.items() if explorer.reaches(fn, maps)}
+        roots |= {at: fn for at, fn in asking.items() if explorer.callees.reaches(fn, maps)}
     # a static function is walked where it is called: there more is known
     called = {call.name for fn in roots.values() for _, call in fn.calls}
     inner = {at: fn for at, fn in roots.items() if fn.static and fn.name in called}
@@ -118,7 +118,9 @@ def find(module: Module) -> Iterator[Defect]:
     carriers = _carriers(watches)
     if carriers:
         flags = re.compile(rb"\b(?:" + b"|".join(sorted(flag.encode() for flag in carriers)) + rb")\b")
-        found = [fn for unit in knowing for fn in _functions_with(unit, flags).values() if explorer.reaches(fn, maps)]
+        found = [
+            fn for unit in knowing for fn in _functions_with(unit, flags).values() if explorer.callees.reaches(fn, maps)
+        ]
         # who asks knows better than what an earlier call left in the flags
         testing = [fn for fn in found if _ASKS.search(fn.source.blanked, fn.start, fn.end) is None]
         watches += [_walked(engine, _Watch(engine, sinks, carriers), fn) for fn in testing]
