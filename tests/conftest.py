@@ -25,7 +25,8 @@ os.environ["DMAMIGRATE_CACHE"] = "false"
 def judged_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process judges, this one: what the model has worked out is kept from test to test, which halves their time.
 
-    What other processes are for is the matter of tests/test_robustness.py, which has them, as have the tests of programs.
+    What other processes are for is the matter of tests/test_robustness.py, which has them, as have the tests of
+    programs.
     """
     if not request.path.name.startswith("test_robustness"):
         real = processes.each

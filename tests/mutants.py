@@ -3,10 +3,10 @@
 
     python -m tests.mutants [--number N] [--seed TEXT] [--jobs J] [--test NAME=COMMAND]... PATH...
 
-PATH are files and folders of this repository. Places are found in the syntax tree: a comparison swapped, `and` for `or`, a
-constant changed, a `not` or a call for its effect dropped, a condition negated. N of them are drawn by the seed (the
-commit's hash, without one). Each COMMAND runs in the copy, with the copy on the import path; one that fails has noticed.
-The commands run in the order given until one notices; the table says which did. Without one: the fast tests.
+PATH are files and folders of this repository. Places are found in the syntax tree: a comparison swapped, `and` for
+`or`, a constant changed, a `not` or a call for its effect dropped, a condition negated. N of them are drawn by the seed
+(the commit's hash, without one). Each COMMAND runs in the copy, with the copy on the import path; one that fails has
+noticed. The commands run in the order given until one notices; the table says which did. Without one: the fast tests.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Answers that are kept: the same as without, whatever is changed between two runs and whatever happens to the folder."""
+"""Answers that are kept: the same as without, whatever is changed between two runs and whatever happens to the
+folder.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ FILES = {
 PIECES = (
     ("pci_resource_start(pdev, 0)", "virt_to_phys(w)"), ("pci_resource_start(pdev, 0)", "ours(pdev)"),
     ("virt_to_phys(w)", "pci_resource_start(pdev, 0)"), ("DMA_BIDIRECTIONAL", "DMA_TO_DEVICE"), ("size_t", "u32"),
-    ("obj-m", "obj-$(X)"), ("obj-m += one.o two.o", "twins-y := one.o"), ("w->len", "w->dma"), ("base;", "base; int x;"),
+    ("obj-m", "obj-$(X)"), ("obj-m += one.o two.o", "twins-y := one.o"), ("w->len", "w->dma"), ("base;",
+    "base; int x;"),
     ('"win.h"', "<linux/win.h>"), ("+= a/ b/", "+= ../drivers/a/"), (", 0);", ", DMA_ATTR_NO_WARN);"),
     ("phys_addr_t base", "union { phys_addr_t base; u64 raw; }"),
 )  # fmt: skip
@@ -376,8 +379,8 @@ def test_runs_at_the_same_time_do_not_disturb_each_other(options: scans.Options,
     assert run("scan", ".", "--format", "gcc", cwd=root, XDG_CACHE_HOME=str(tmp_path / "home")).stdout == said[0]
 
 
-# Everything that an answer rests on goes through program/tree.py, so that it is known what was read; the tables are part of
-# the question.
+# Everything that an answer rests on goes through program/tree.py, so that it is known what was read; the tables are
+# part of the question.
 DOOR = ("program/tree.py", "program/reads.py", "values/knowledge.py")
 JUDGING = ("program", "values", "paths", "lives", "rewrite", "judge.py", "match.py", "renamed.py")
 READING = {"read_text", "read_bytes", "is_file", "exists", "iterdir", "rglob", "stat", "scandir", "listdir"}

@@ -32,7 +32,8 @@ NEW = "LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)"
             "#if (RHEL_RELEASE_CODE && (RHEL_RELEASE_CODE <= RHEL_RELEASE_VERSION(7, 4)))\n@\n#endif", True,
             id="a distribution's kernel",
         ),
-        pytest.param("#if FX || \\\n    (UBUNTU_VERSION_CODE < 4)\n@\n#endif", True, id="in the second line of a condition"),
+        pytest.param("#if FX || \\\n    (UBUNTU_VERSION_CODE < 4)\n@\n#endif", True,
+        id="in the second line of a condition"),
         pytest.param("#if !FX_KERNEL_VERSION_GTE(4, 1)\n@\n#endif", True, id="a macro that compares"),
     ],
 )  # fmt: skip

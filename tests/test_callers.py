@@ -30,39 +30,55 @@ void fx_unmap(struct fx *f)
 }
 """
 DIRECT = "int direct(struct fx *f) { return fx_map(f, BAR); }\n"
-STORED = "static const struct ops fx_ops = { .map = fx_map };\nint direct(struct dd *d, struct fx *f) { return d->ops->map(f, BAR); }\n"
+STORED = (
+    "static const struct ops fx_ops = { .map = fx_map };\n"
+    "int direct(struct dd *d, struct fx *f) { return d->ops->map(f, BAR); }\n"
+)
 GETTERS = "static u64 ga(struct fx *f) { return BAR; }\n"
 ASKED = "int go(struct dd *d, struct fx *f) { d->own.get = ga; return fx_map(f, d->own.get(f)); }\n"
 
 DOUBTFUL = [
-    pytest.param(DIRECT + "#define ARGS f, RAM\nint p(struct fx *f) { return fx_map(ARGS); }", id="arguments that a macro is"),
-    pytest.param(DIRECT + "#define MAPV(...) fx_map(__VA_ARGS__)\nint p(struct fx *f) { return MAPV(f, RAM); }", id="any arguments"),
+    pytest.param(DIRECT + "#define ARGS f, RAM\nint p(struct fx *f) { return fx_map(ARGS); }",
+    id="arguments that a macro is"),
+    pytest.param(DIRECT + "#define MAPV(...) fx_map(__VA_ARGS__)\nint p(struct fx *f) { return MAPV(f, RAM); }",
+    id="any arguments"),
     pytest.param(DIRECT + "#define the_map fx_map\nint p(struct fx *f) { return the_map(f, RAM); }", id="another name"),
-    pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return fx_##n(f, RAM); }\nCALL(map)", id="a name that is pasted"),
-    pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return n##_map(f, RAM); }\nCALL(fx)", id="the end of one"),
+    pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return fx_##n(f, RAM); }\nCALL(map)",
+    id="a name that is pasted"),
+    pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return n##_map(f, RAM); }\nCALL(fx)",
+    id="the end of one"),
     pytest.param(DIRECT + 'int p(struct fx *f, u64 a) __attribute__((alias("fx_map")));', id="an alias of the linker"),
     pytest.param(DIRECT + "DEFINE_STATIC_CALL(fxm, fx_map);\nint p(struct fx *f) { return static_call(fxm)(f, RAM); }",
                  id="a static call"),
-    pytest.param(DIRECT + "static int (*const fns[])(struct fx *, u64) = { fx_map };\nint p(struct fx *f) { return fns[0](f, RAM); }",
+    pytest.param(DIRECT + "static int (*const fns[])(struct fx *, u64) = { fx_map };\n"
+                          "int p(struct fx *f) { return fns[0](f, RAM); }",
                  id="an array of functions"),
     pytest.param(STORED + "#define call_op(d, op, args...) ((d)->ops->op(args))\n"
-                 "int p(struct dd *d, struct fx *f) { return call_op(d, map, f, RAM); }", id="a macro that is handed the member's name"),
-    pytest.param(STORED + "int p(struct dd *d, struct fx *f) { int (*m)(struct fx *, u64) = d->ops->map; return m(f, RAM); }",
+                 "int p(struct dd *d, struct fx *f) { return call_op(d, map, f, RAM); }",
+                 id="a macro that is handed the member's name"),
+    pytest.param(STORED + "int p(struct dd *d, struct fx *f) { int (*m)(struct fx *, u64) = d->ops->map; return m(f, "
+                          "RAM); }",
                  id="a member that is kept in a local"),
-    pytest.param(STORED + "void i(struct dd *d) { d->late = d->ops->map; }\nint p(struct dd *d, struct fx *f) { return d->late(f, RAM); }",
+    pytest.param(STORED + "void i(struct dd *d) { d->late = d->ops->map; }\nint p(struct dd *d, struct fx *f) { "
+                          "return d->late(f, RAM); }",
                  id="a member that is copied"),
     pytest.param(STORED + "int p(struct dd *d, struct fx *f) { return (d->own.map ? d->ops->map : NULL)(f, RAM); }",
                  id="a member that is chosen"),
-    pytest.param(STORED + "int p(struct dd *d, struct fx *f) { return (*d->ops->map)(f, RAM); }", id="a member that is followed"),
-    pytest.param(GETTERS + ASKED + "void i(struct dd *d) { d->own.get = gb; }", id="a target that is in no file at hand"),
-    pytest.param("u64 __weak gw(struct fx *f) { return BAR; }\nint p(struct fx *f) { return fx_map(f, gw(f)); }", id="a weak function"),
+    pytest.param(STORED + "int p(struct dd *d, struct fx *f) { return (*d->ops->map)(f, RAM); }",
+    id="a member that is followed"),
+    pytest.param(GETTERS + ASKED + "void i(struct dd *d) { d->own.get = gb; }",
+    id="a target that is in no file at hand"),
+    pytest.param("u64 __weak gw(struct fx *f) { return BAR; }\nint p(struct fx *f) { return fx_map(f, gw(f)); }",
+    id="a weak function"),
 ]  # fmt: skip
 CERTAIN = [
     pytest.param(DIRECT, id="one caller"),
     pytest.param(DIRECT + "EXPORT_SYMBOL_GPL(fx_unmap);", id="another one that is exported"),
-    pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return fx_##n(f); }\nCALL(unmap)", id="another name is pasted"),
+    pytest.param(DIRECT + "#define CALL(n) int n(struct fx *f) { return fx_##n(f); }\nCALL(unmap)",
+    id="another name is pasted"),
     pytest.param(STORED, id="through an ops member"),
-    pytest.param(STORED + "int p(struct dd *d) { return !d->ops->map && d->own.map == NULL; }", id="a member that is asked for"),
+    pytest.param(STORED + "int p(struct dd *d) { return !d->ops->map && d->own.map == NULL; }",
+    id="a member that is asked for"),
     pytest.param(GETTERS + ASKED, id="a target that is known"),
 ]  # fmt: skip
 

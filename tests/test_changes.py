@@ -77,7 +77,8 @@ old, new = OLD.encode(), NEW.encode()
 TOUCHED = ((5, 5), (19, 20))
 FORMS = [
     pytest.param(_edit, {"drv/a.c": (old, new)}, {}, {"drv/a.c": TOUCHED}, id="edited"),
-    pytest.param(_move, {"drv/a.c": (old, None), "drv/b.c": (None, old)}, {"drv/b.c": "drv/a.c"}, {"drv/b.c": ()}, id="moved"),
+    pytest.param(_move, {"drv/a.c": (old, None), "drv/b.c": (None, old)}, {"drv/b.c": "drv/a.c"}, {"drv/b.c": ()},
+    id="moved"),
     pytest.param(
         _move_and_edit, {"drv/a.c": (old, None), "drv/b.c": (None, new)}, {"drv/b.c": "drv/a.c"}, {"drv/b.c": TOUCHED},
         id="moved and edited",
@@ -87,7 +88,8 @@ FORMS = [
         {"drv/a.c": ((31, 31),), "drv/b.c": TOUCHED}, id="copied",
     ),
     pytest.param(
-        _odd_name, {"drv/a.c": (old, None), 'drv/\t"ü".c': (None, old)}, {'drv/\t"ü".c': "drv/a.c"}, {'drv/\t"ü".c': ()},
+        _odd_name, {"drv/a.c": (old, None), 'drv/\t"ü".c': (None, old)}, {'drv/\t"ü".c': "drv/a.c"},
+        {'drv/\t"ü".c': ()},
         id="a name in quotes",
     ),
     pytest.param(_remove, {"drv/a.c": (old, None)}, {}, {}, id="removed"),

@@ -218,11 +218,14 @@ def test_diff_applies_with_git(tmp_path: Path) -> None:
 ABOUT = [
     pytest.param({}, None, "", id="no kernel: nothing is known"),
     pytest.param({}, "7.3", "", id="no kernel, and a target that is given"),
-    pytest.param({"Makefile": (6, 12), "header": ""}, None, "it has no DMA_ATTR_MMIO, dma_map_phys, dma_unmap_phys", id="older"),
-    pytest.param({"Makefile": (6, 12), "header": "#define DMA_ATTR_MMIO 1"}, None, "it has no dma_map_phys, dma_unmap_phys",
+    pytest.param({"Makefile": (6, 12), "header": ""}, None, "it has no DMA_ATTR_MMIO, dma_map_phys, dma_unmap_phys",
+    id="older"),
+    pytest.param({"Makefile": (6, 12), "header": "#define DMA_ATTR_MMIO 1"}, None,
+    "it has no dma_map_phys, dma_unmap_phys",
                  id="the attribute alone was backported"),
     pytest.param({"Makefile": (6, 12), "header": "DMA_ATTR_MMIO dma_map_phys dma_unmap_phys"}, None,
-                 "has dma_map_phys() as a backport: rewrites are proved with the model of 6.18", id="all of it was backported"),
+                 "has dma_map_phys() as a backport: rewrites are proved with the model of 6.18",
+                 id="all of it was backported"),
     pytest.param({"Makefile": (7, 3), "header": "DMA_ATTR_MMIO dma_map_phys dma_unmap_phys"}, None, "", id="has it"),
 ]  # fmt: skip
 

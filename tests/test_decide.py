@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is proposed and called proved: memory at each map, who shares the unmap, where attributes stand, which end is missing."""
+"""What is proposed and called proved: memory at each map, who shares the unmap, where attributes stand, which end is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -211,8 +213,10 @@ def test_what_is_half_or_wrong_is_withheld_with_the_reason(
         pytest.param("static const struct fo o = { .un = dma_unmap_phys };\n", id="a table of functions"),
         pytest.param("void u(struct fx *f) { FX_CALL(dma_unmap_phys, f); }\n", id="a macro's argument"),
         pytest.param("#define UN(k, f) dma_unmap_##k((f)->dev, (f)->a, 64, DMA_TO_DEVICE, 0)\n", id="a pasted name"),
-        pytest.param("#define ARGS(f) (f)->dev\nvoid u(struct fx *f) { dma_unmap_phys(ARGS(f)); }\n", id="arguments in one"),
-        pytest.param("DEFINE_FREE(fxu, struct fx *, if (_T) dma_unmap_phys(_T->dev, _T->a, 64, 0, 0))\n", id="a cleanup"),
+        pytest.param("#define ARGS(f) (f)->dev\nvoid u(struct fx *f) { dma_unmap_phys(ARGS(f)); }\n",
+        id="arguments in one"),
+        pytest.param("DEFINE_FREE(fxu, struct fx *, if (_T) dma_unmap_phys(_T->dev, _T->a, 64, 0, 0))\n",
+        id="a cleanup"),
         pytest.param("void m(struct fx *f) { f->buf = dma_map_phys; }\n", id="a map through a pointer"),
     ],
 )  # fmt: skip
@@ -430,8 +434,8 @@ def test_memory_that_the_model_does_not_have_is_named(
     code = (
         "struct in { dma_addr_t at; };\n"
         + _resource(address.replace("f->a", "in->at")).replace("struct fx *f)", "struct fx *f, struct in *in)")
-        + "void fx_in(struct fx *f, struct in *in)\n{\n\tin->at = dma_map_single(f->dev, f->buf, 64, DMA_TO_DEVICE);\n}\n"
-        + RESOURCE
+        + "void fx_in(struct fx *f, struct in *in)\n{\n\tin->at = dma_map_single(f->dev, f->buf, 64, DMA_TO_DEVICE);"
+        "\n}\n" + RESOURCE
     )
     report = scan_with(HEAD + code, rules.read(file))
     (found,) = [f for f in report.findings if f.rule == "fx-again"]

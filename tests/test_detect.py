@@ -27,7 +27,8 @@ struct one { dma_addr_t at; u32 len; };
 #define FX_OTHER 3
 struct fx {
 	struct device *dev; struct pci_dev *pdev; struct pci_dev *peer; struct dma_pool *pool; struct list_head link;
-	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg; struct fx *next; void *ring; __le64 *slot;
+	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg;
+    struct fx *next; void *ring; __le64 *slot;
 	unsigned long flags; int count; struct dma_chan *chan;
 	struct dma_iova_state range; DEFINE_DMA_UNMAP_ADDR(kept); void (*ready)(struct fx *f); struct { int kind; } given;
 };
@@ -77,7 +78,8 @@ CASES = [
     pytest.param(
         "mapping-leaked",
         f"int a(struct fx *f, dma_addr_t *out) {{ *out = {MAP}; {CHECK % '*out'}\n"
-        f"if (f->len) {{ f->at = *out; return 0; }}\n@ return -ENOSPC; }}\nvoid b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
+        f"if (f->len) {{ f->at = *out; return 0; }}\n@ return -ENOSPC; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
         "",
         UNMAP % "*out",
         id="behind an out-pointer, on an exit that fails",
@@ -159,7 +161,8 @@ CASES = [
     ),
     pytest.param(
         "mapping-leaked",
-        f"int a(struct fx *f) {{ struct dma_chan *chan = dma_request_chan(f->dev, NULL); if (IS_ERR(chan)) return -ENODEV;\n"
+        f"int a(struct fx *f) {{ struct dma_chan *chan = dma_request_chan(f->dev, NULL); if (IS_ERR(chan)) return "
+        f"-ENODEV;\n"
         f"f->chan = chan; f->at = {MAP}; {CHECK % 'f->at'} if (f->mapped) {{ b(f); return -EIO; }}\n"
         "if (f->len) { if (@f->chan) b(f); return -EINVAL; }\nreturn 0; }\n"
         f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
@@ -280,7 +283,8 @@ CASES = [
     ),
     pytest.param(
         "unmap-wrong-handle",
-        "int a(struct fx *f, phys_addr_t raw) { dma_addr_t at = dma_map_phys(f->dev, raw, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO);\n"
+        "int a(struct fx *f, phys_addr_t raw) { dma_addr_t at = dma_map_phys(f->dev, raw, 64, DMA_TO_DEVICE, "
+        "DMA_ATTR_MMIO);\n"
         f"{CHECK % 'at'} if (f->len) {{ {UNMAP % '@'} return -EINVAL; }}\n{UNMAP % 'at'} return 0; }}",
         "raw",
         "at",
@@ -289,7 +293,8 @@ CASES = [
     pytest.param(
         "mapping-leaked",
         f"static void done(struct fx *f) {{ {UNMAP % 'f->at'} }}\n"
-        f"int a(struct fx *f, struct crypto_async_request *r) {{ int ret; f->at = {MAP}; {CHECK % 'f->at'} ret = queue(f);\n"
+        f"int a(struct fx *f, struct crypto_async_request *r) {{ int ret; f->at = {MAP}; {CHECK % 'f->at'} ret = "
+        f"queue(f);\n"
         "if (ret == -EINPROGRESS || (ret == -EBUSY && r->flags & @)) return ret;\ndone(f); return ret; }",
         "FX_AGAIN",
         "CRYPTO_TFM_REQ_MAY_BACKLOG",
@@ -315,7 +320,8 @@ CASES = [
     ),
     pytest.param(
         "page-api-on-mmio",
-        "void a(struct fx *f) { void __iomem *regs = ioremap(pci_resource_start(f->peer, 0), 64); f->ring = (void *)regs;\n"
+        "void a(struct fx *f) { void __iomem *regs = ioremap(pci_resource_start(f->peer, 0), 64); f->ring = (void "
+        "*)regs;\n"
         "memcpy_toio(regs, f->slot, 64); }\n"
         "int b(struct fx *f) { f->at = dma_map_single_attrs(f->dev, @, 64, DMA_TO_DEVICE, 0);\n"
         f"{CHECK % 'f->at'} return 0; }}",
@@ -343,7 +349,8 @@ CASES = [
     pytest.param(
         "mapping-leaked",
         f"int a(struct fx *f) {{ int n = 1; if (f->mapped) {{ f->at = {MAP}; {CHECK % 'f->at'} }}\n"
-        f"if (request_irq(1, NULL, 0, NULL, f)) goto out;\nif (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\nreturn 0;\n"
+        f"if (request_irq(1, NULL, 0, NULL, f)) goto out;\nif (queue() < 0) {{ {UNMAP % 'f->at'} return -EIO; }}\n"
+        f"return 0;\n"
         f"out: if (@) {UNMAP % 'f->at'}\nreturn -EIO; }}",
         "!n",
         "f->mapped",
@@ -404,7 +411,8 @@ CASES = [
     ),
     pytest.param(
         "mapping-leaked",
-        f"void *a(struct fx *f) {{ int ret; f->at = {MAP}; if (dma_mapping_error(f->dev, f->at)) return ERR_PTR(-EIO);\n"
+        f"void *a(struct fx *f) {{ int ret; f->at = {MAP}; if (dma_mapping_error(f->dev, f->at)) return "
+        f"ERR_PTR(-EIO);\n"
         f"if (queue() < 0) {{ {UNMAP % 'f->at'} return ERR_PTR(-EIO); }}\n"
         "ret = queue(); if (ret) { @ return ERR_PTR(ret); }\nreturn f; }\n"
         f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}",
@@ -433,7 +441,8 @@ CASES = [
         "#define ALSO(a) ((a) |= @)\n"
         "int a(struct fx *f, struct page *page, struct pci_p2pdma_map_state *st) { unsigned long attrs = 0;\n"
         "switch (pci_p2pdma_state(st, f->dev, page)) { case PCI_P2PDMA_MAP_BUS_ADDR: return 1;\n"
-        "case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE: ALSO(attrs); break; case PCI_P2PDMA_MAP_NONE: break; default: return -EIO; }\n"
+        "case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE: ALSO(attrs); break; case PCI_P2PDMA_MAP_NONE: break; default: return "
+        "-EIO; }\n"
         f"f->at = dma_map_phys(f->dev, page_to_phys(page), 64, DMA_TO_DEVICE, attrs); {CHECK % 'f->at'} return 0; }}",
         "DMA_ATTR_PRIVILEGED",
         "DMA_ATTR_MMIO",
@@ -453,7 +462,8 @@ CASES = [
     pytest.param(
         "unmap-dir-mismatch",
         f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} return 0; }}\n"
-        f"int c(struct fx *f) {{ f->at = {MAP.replace('DMA_TO_DEVICE', 'DMA_FROM_DEVICE')}; {CHECK % 'f->at'} return 0; }}\n"
+        f"int c(struct fx *f) {{ f->at = {MAP.replace('DMA_TO_DEVICE', 'DMA_FROM_DEVICE')}; {CHECK % 'f->at'} return "
+        f"0; }}\n"
         f"void b(struct fx *f) {{ {UNMAP % 'f->at'} }}\n@",
         "",
         f"void d(struct fx *f, dma_addr_t *p) {{ {UNMAP.replace('DMA_TO_DEVICE', 'DMA_FROM_DEVICE') % 'p[queue()]'} }}",
@@ -497,7 +507,8 @@ CASES = [
     ),
     pytest.param(
         "mapping-leaked",
-        "int a(struct fx *f, phys_addr_t p) { int ret; if (!dma_iova_try_alloc(f->dev, &f->range, p, 64)) return -EIO;\n"
+        "int a(struct fx *f, phys_addr_t p) { int ret; if (!dma_iova_try_alloc(f->dev, &f->range, p, 64)) return "
+        "-EIO;\n"
         "ret = dma_iova_link(f->dev, &f->range, p, 0, 64, DMA_TO_DEVICE, 0); if (ret) goto free;\n"
         "ret = dma_iova_sync(f->dev, &f->range, 0, 64); if (ret) goto @;\nreturn 0;\n"
         "destroy: dma_iova_destroy(f->dev, &f->range, 64, DMA_TO_DEVICE, 0); return ret;\n"

@@ -18,7 +18,9 @@ CASES = sorted(path for path in (ROOT / "fixtures").iterdir() if path.is_dir())
 
 
 def _said(report: Report) -> list[dict[str, Any]]:
-    """One entry a call: which of its callee's calls in the function it is, counted from 0, and what was concluded of it."""
+    """One entry a call: which of its callee's calls in the function it is, counted from 0, and what was concluded of
+    it.
+    """
     tree = Tree(Path(report.root))
     calls: dict[tuple[str, int], dict[str, Any]] = {}
     for finding in report.findings:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ways to set a value: followed, or the reason for a doubt, never overlooked; and the same value however it is written."""
+"""Ways to set a value: followed, or the reason for a doubt, never overlooked; and the same value however it is
+written.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ struct win { u64 phys; u64 len; };
 struct other { u64 addr; u64 len; };
 struct fx {
 	struct device *dev; struct pci_dev *pdev; void *buf; u64 base; struct win win; union { u64 first; u64 second; };
-	union { struct { u32 lo; u64 deep; } in; u64 whole; } u; struct win *behind; dma_addr_t at; int n; unsigned long flags;
+	union { struct { u32 lo; u64 deep; } in; u64 whole; } u; struct win *behind; dma_addr_t at;
+    int n; unsigned long flags;
 };
 
 static void fx_bar(struct fx *f) { %s = pci_resource_start(f->pdev, 0); }

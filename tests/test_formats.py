@@ -52,7 +52,8 @@ def finding(path: str = "drivers/foo/foo.c", **changes: object) -> Finding:
     span = Span(path, 100, 112, 7, 9, 7, 21)
     steps = (Step(path, 7, 9, "dma_map_resource(dev, bar)", "mapped here"), Step(path, 3, 2, "bar = start", "set here"))
     given: dict[str, object] = {
-        "rule": "map-resource-bar", "level": Level.ERROR, "category": Category.MIGRATION, "span": span, "function": "foo_map",
+        "rule": "map-resource-bar", "level": Level.ERROR, "category": Category.MIGRATION, "span": span,
+        "function": "foo_map",
         "callee": "dma_map_resource", "message": "bar is a PCI BAR address", "fingerprint": "0123456789abcdef",
         "origin": Origin((Kind.PCI_BAR,), True, (Branch(Kind.PCI_BAR, steps),), None),
         "partners": (Partner("unmap", span, "foo_unmap", "dma_unmap_resource"),),
@@ -64,7 +65,8 @@ def finding(path: str = "drivers/foo/foo.c", **changes: object) -> Finding:
 
 def report(*findings: Finding, **changes: object) -> Report:
     given: dict[str, object] = {
-        "version": "0.1.0", "root": "/no/such/tree", "tree_version": "7.3", "target": "7.3", "findings": findings, "skipped": (),
+        "version": "0.1.0", "root": "/no/such/tree", "tree_version": "7.3", "target": "7.3", "findings": findings,
+        "skipped": (),
         "files": 3, "parsed": 2, "seconds": 0.5, "lines": {(one.span.path, one.span.line): LINE for one in findings},
     }  # fmt: skip
     return Report(**(given | changes))  # type: ignore[arg-type]
@@ -177,7 +179,8 @@ def test_paths_are_those_of_the_working_folder() -> None:
 
 def test_github_says_level_place_and_rule() -> None:
     assert github.render(report(finding()), "/no/such/tree") == (
-        "::error file=drivers/foo/foo.c,line=7,endLine=7,col=9,endColumn=21,title=map-resource-bar::bar is a PCI BAR address\n"
+        "::error file=drivers/foo/foo.c,line=7,endLine=7,col=9,endColumn=21,title=map-resource-bar::bar is a PCI BAR "
+        "address\n"
     )
 
 

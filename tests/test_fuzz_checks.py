@@ -15,14 +15,16 @@ MAP = "dma_map_page(dev, page, off, len, dir)"
     [
         pytest.param(MAP, "dma_map_phys(dev, page_to_phys(page) + off, len, dir, 0)", id="page and offset"),
         pytest.param(
-            "dma_map_page(dev, f(a, b), 0, len, dir)", "dma_map_phys(dev, page_to_phys(f(a, b)), len, dir, 0)", id="no offset"
+            "dma_map_page(dev, f(a, b), 0, len, dir)", "dma_map_phys(dev, page_to_phys(f(a, b)), len, dir, 0)",
+            id="no offset"
         ),
         pytest.param(
             "dma_map_page(dev, p, a ? b : c, len, dir)",
             "dma_map_phys(dev, page_to_phys(p) + (a ? b : c), len, dir, 0)",
             id="parentheses around what is added",
         ),
-        pytest.param(MAP, "dma_map_phys(dev, page_to_phys(page) + off, len, dir, s->attrs)", id="attributes that are kept"),
+        pytest.param(MAP, "dma_map_phys(dev, page_to_phys(page) + off, len, dir, s->attrs)",
+        id="attributes that are kept"),
         pytest.param(
             "dma_map_page_attrs(dev, page, off, len, dir, attrs)",
             "dma_map_phys(dev, page_to_phys(page) + off, len, dir, attrs | DMA_ATTR_MMIO)",

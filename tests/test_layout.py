@@ -49,14 +49,15 @@ def changed(body: str, attrs: str = "DMA_ATTR_MMIO", name: str = "dma_map_phys")
         ),
         pytest.param(
             "\taddress = dma_map_resource(device->device, base_address + offset, the_size, direction, 0);",
-            "\taddress = dma_map_phys(device->device, base_address + offset, the_size, direction,\n\t\t\t       DMA_ATTR_MMIO);",
+            "\taddress = dma_map_phys(device->device, base_address + offset, the_size, direction,\n"
+            "\t\t\t       DMA_ATTR_MMIO);",
             id="at most 100 where the original was wider",
         ),
         pytest.param(
-            "\taddress = dma_map_resource(device->dev, base + offset, // the window\n\t\t\t\t   size, direction, direction, 0);".replace(
-                "direction, direction", "direction"
-            ),
-            "\taddress = dma_map_phys(device->dev, base + offset, // the window\n\t\t\t       size, direction, DMA_ATTR_MMIO);",
+            "\taddress = dma_map_resource(device->dev, base + offset, // the window\n"
+            "\t\t\t\t   size, direction, direction, 0);".replace("direction, direction", "direction"),
+            "\taddress = dma_map_phys(device->dev, base + offset, // the window\n"
+            "\t\t\t       size, direction, DMA_ATTR_MMIO);",
             id="a line comment stays at its line",
         ),
         pytest.param(

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Rules and tables are read strictly in meaning, and a migration between two calls that tables know needs nothing else."""
+"""Rules and tables are read strictly in meaning, and a migration between two calls that tables know needs nothing
+else.
+"""
 
 from __future__ import annotations
 

@@ -131,7 +131,8 @@ def test_a_helper_that_others_call_without_asking_is_not_given_the_flag_for_all(
         "DMA_TO_DEVICE, 0);\n\treturn dma_mapping_error(rq->dev, rq->dma);\n}\n"
         "int fx_ram(struct rq *rq)\n{\n\treturn fx_do(rq);\n}\n"
         "int fx_map(struct rq *rq)\n{\n\tstruct pci_p2pdma_map_state state = {};\n\n"
-        "\tif (pci_p2pdma_state(&state, rq->dev, rq->page) != PCI_P2PDMA_MAP_THRU_HOST_BRIDGE)\n\t\treturn -EREMOTEIO;\n"
+        "\tif (pci_p2pdma_state(&state, rq->dev, rq->page) != PCI_P2PDMA_MAP_THRU_HOST_BRIDGE)\n"
+        "\t\treturn -EREMOTEIO;\n"
         "\treturn fx_do(rq);\n}\n"
     )
     assert _one(scan_text(HEAD + code + UNMAP % "0")).rewrite.status == "withheld"
@@ -169,11 +170,13 @@ NOT_KEPT = [
         id="the unmap is for another map, too",
     ),
     pytest.param(
-        WIDE, BODY % ("", APART, "0") + (UNMAP % "0").replace("rq->dma,", "dma,").replace("rq *rq)", "rq *rq, dma_addr_t dma)")
+        WIDE, BODY % ("", APART, "0") + (UNMAP % "0").replace("rq->dma,", "dma,").replace("rq *rq)",
+        "rq *rq, dma_addr_t dma)")
         + "void fx_end(struct rq *rq)\n{\n\tfx_unmap(rq, rq->dma);\n}\n", id="the unmap is handed the handle alone",
     ),
     pytest.param(
-        WIDE, BODY % ("", APART, "0") + UNMAP % "0" + "void fx_copy(struct rq *to, struct rq *rq)\n{\n\tto->dma = rq->dma;\n}\n",
+        WIDE, BODY % ("", APART,
+        "0") + UNMAP % "0" + "void fx_copy(struct rq *to, struct rq *rq)\n{\n\tto->dma = rq->dma;\n}\n",
         id="the handle is copied to an object without attributes",
     ),
     pytest.param(
@@ -181,10 +184,12 @@ NOT_KEPT = [
         id="a struct whose layout is somebody's",
     ),
     pytest.param(
-        WIDE.replace("size_t len;", "__le32 tag; size_t len;"), BODY % ("", APART, "0") + UNMAP % "0", id="a descriptor",
+        WIDE.replace("size_t len;", "__le32 tag; size_t len;"), BODY % ("", APART, "0") + UNMAP % "0",
+        id="a descriptor",
     ),
     pytest.param(
-        '#include "rq.h"\n#include <linux/pci-p2pdma.h>\n', BODY % ("", APART, "0") + UNMAP % "0", id="a struct that is not in sight"
+        '#include "rq.h"\n#include <linux/pci-p2pdma.h>\n', BODY % ("", APART, "0") + UNMAP % "0",
+        id="a struct that is not in sight"
     ),
 ]  # fmt: skip
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patches as a maintainer takes them: they apply, they undo, they say whose driver it is, and no file is ever half written."""
+"""Patches as a maintainer takes them: they apply, they undo, they say whose driver it is, and no file is ever half
+written.
+"""
 
 from __future__ import annotations
 
@@ -446,12 +448,14 @@ def test_nothing_of_the_repository_s_configuration_runs(repository: Callable[...
         (tmp_path / "hooks" / hook).chmod(0o755)
     signature = "\ngpgsig -----BEGIN PGP SIGNATURE-----\n x\n -----END PGP SIGNATURE-----\n\n"
     signed = git(folder, "cat-file", "commit", "HEAD").replace("\n\n", signature, 1)
-    commit = subprocess.run(["git", "hash-object", "-t", "commit", "-w", "--stdin"], cwd=folder, input=signed, text=True, check=True,
+    commit = subprocess.run(["git", "hash-object", "-t", "commit", "-w", "--stdin"], cwd=folder, input=signed,
+    text=True, check=True,
                             capture_output=True).stdout.strip()  # fmt: skip
     (folder / ".git/refs/heads" / git(folder, "symbolic-ref", "--short", "HEAD").strip()).write_text(commit + "\n")
     (folder / "win.c").touch()
     (tmp_path / "ran").unlink(missing_ok=True)
-    for words in (["scan", "."], ["patch", ".", "-o", tmp_path / "out"], ["review", tmp_path / "out"], ["review", "HEAD"],
+    for words in (["scan", "."], ["patch", ".", "-o", tmp_path / "out"], ["review", tmp_path / "out"], ["review",
+    "HEAD"],
                   ["patch", ".", "--in-place"]):  # fmt: skip
         assert run(*words, cwd=folder).returncode in (0, 1), words
     assert not (tmp_path / "ran").exists()
@@ -470,7 +474,8 @@ def _script(exit_status: int, says: str) -> bytes:
     ("files", "says"),
     [
         pytest.param({}, "recipients: none, the tree has no scripts/get_maintainer.pl", id="no script"),
-        pytest.param({SCRIPT: _script(2, "")}, "recipients: none for win.c: scripts/get_maintainer.pl: no tree", id="it fails"),
+        pytest.param({SCRIPT: _script(2, "")}, "recipients: none for win.c: scripts/get_maintainer.pl: no tree",
+        id="it fails"),
         pytest.param({SCRIPT: _script(0, "")}, "scripts/get_maintainer.pl names nobody", id="it names nobody"),
         pytest.param({SCRIPT: _script(0, "l\\@example.com")}, "--no-recipients runs nothing of the tree", id="it runs"),
     ],
@@ -628,7 +633,8 @@ def test_a_scratch_copy_leaves_out_what_make_made_and_never_writes_to_the_tree(t
     assert (tree / "drivers/a/c.c").read_text() == "drivers/a/c.c"
 
 
-# A kernel whose Makefile says what it was asked for: it "compiles" what does not say BROKEN, and notes a build of everything.
+# A kernel whose Makefile says what it was asked for: it "compiles" what does not say BROKEN, and notes a build of
+# everything.
 KERNEL = """\
 all:
 	touch $(O)/everything

@@ -60,7 +60,8 @@ def test_the_direction_decides_nothing() -> None:
 def test_what_is_better_than_a_bar_mapped_as_memory() -> None:
     assert len(list(enumerated())) == 576
     proved = proved_lives()
-    # device memory has to be said at both ends, whatever call says it, or nothing may change; cache work is each end's own
+    # device memory has to be said at both ends, whatever call says it, or nothing may change; cache work is each end's
+    # own
     for life in proved:
         held, ended = (
             attrs | ({MMIO} if "resource" in life.map else set()) for attrs in (life.map_attrs, life.unmap_attrs)
@@ -159,7 +160,8 @@ CACHED, MAPPED = "cache for device P", "iommu_map P MMIO|READ"
             BAR, _life("OPS", "ops map_phys; table maps it as memory", "ops unmap_phys"), {6}, id="a table not told"
         ),
         pytest.param(
-            BAR, _life("OPS", "ops map_phys MMIO; table maps it as memory", "ops unmap_phys MMIO"), set(), id="a table told"
+            BAR, _life("OPS", "ops map_phys MMIO; table maps it as memory", "ops unmap_phys MMIO"), set(),
+            id="a table told"
         ),
         pytest.param(BAR, _life("P+enc", ""), {7}, id="an encryption bit"),
         pytest.param(COHERENT, _life("P+enc", ""), set(), id="that of encrypted RAM"),

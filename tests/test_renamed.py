@@ -47,7 +47,8 @@ LOOK_ALIKES = [
         id="a function of the driver's own",
     ),
     pytest.param(
-        "#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)\nvoid f(void) { iommu_dma_unmap_page(d, a, s, r, 0); }\n#endif",
+        "#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)\nvoid f(void) { iommu_dma_unmap_page(d, a, s, r, 0); }\n"
+        "#endif",
         id="what only older kernels compile",
     ),
     pytest.param("/* iommu_dma_map_page() was here */\nint x;", id="a comment"),
@@ -130,8 +131,10 @@ REWRITES = [
         "bool f(struct device *d, unsigned long attrs) { return dma_capable(d, a, n, true); }", "7.3",
         "dma_capable(d, a, n, true, attrs)", id="the attributes that the function has",
     ),
-    pytest.param("struct t t = { .unmap = iommu_dma_unmap_page };", "7.3", "= iommu_dma_unmap_phys }", id="a plain name"),
-    pytest.param("void f(void) { trace_dma_map_resource(d, p, a, n, r, 0); }", "7.3", "trace_dma_map_phys(d, p, a, n, r, 0)",
+    pytest.param("struct t t = { .unmap = iommu_dma_unmap_page };", "7.3", "= iommu_dma_unmap_phys }",
+    id="a plain name"),
+    pytest.param("void f(void) { trace_dma_map_resource(d, p, a, n, r, 0); }", "7.3",
+    "trace_dma_map_phys(d, p, a, n, r, 0)",
                  id="a tracepoint"),
 ]  # fmt: skip
 LEFT = [
@@ -146,8 +149,10 @@ LEFT = [
     ),
 ]
 BY_NAME = [
-    pytest.param("void f(void) { register_trace_dma_map_page(p, 0); }", ["trace_dma_map_page"], id="a tracepoint's probe"),
-    pytest.param("bool f(void) { return trace_dma_unmap_page_enabled(); }", ["trace_dma_unmap_page"], id="whether it is on"),
+    pytest.param("void f(void) { register_trace_dma_map_page(p, 0); }", ["trace_dma_map_page"],
+    id="a tracepoint's probe"),
+    pytest.param("bool f(void) { return trace_dma_unmap_page_enabled(); }", ["trace_dma_unmap_page"],
+    id="whether it is on"),
     pytest.param("void f(void) { my_register_trace_dma_map_page(p); }", [], id="a function of the driver's own"),
 ]  # fmt: skip
 

@@ -97,20 +97,28 @@ def _with(old: str, new: str) -> str:
 
 
 WRONG = [
-    pytest.param(_with(STOP, STOP.replace("DMA_ATTR_MMIO", "0")), "unmap-attrs-mismatch", "win_stop", id="flag missing at the unmap"),
-    pytest.param(_with(MAP, MAP.replace("DMA_ATTR_MMIO", "0")), "phys-missing-mmio", "win_start", id="flag missing at the map"),
-    pytest.param(_with(STOP, STOP.replace("SZ_64K", "SZ_4K")), "unmap-size-mismatch", "win_stop", id="wrong size at the unmap"),
+    pytest.param(_with(STOP, STOP.replace("DMA_ATTR_MMIO", "0")), "unmap-attrs-mismatch", "win_stop",
+    id="flag missing at the unmap"),
+    pytest.param(_with(MAP, MAP.replace("DMA_ATTR_MMIO", "0")), "phys-missing-mmio", "win_start",
+    id="flag missing at the map"),
+    pytest.param(_with(STOP, STOP.replace("SZ_64K", "SZ_4K")), "unmap-size-mismatch", "win_stop",
+    id="wrong size at the unmap"),
     pytest.param(
-        _with(MAP, MAP.replace("SZ_64K", "SZ_4K")).replace("w->dma, SZ_64K", "w->dma, SZ_4K"), "rewrite-refuted", "win_start",
+        _with(MAP, MAP.replace("SZ_64K", "SZ_4K")).replace("w->dma, SZ_64K", "w->dma, SZ_4K"), "rewrite-refuted",
+        "win_start",
         id="another size at both ends",
     ),
-    pytest.param(_with(STOP, STOP.replace("DMA_BIDIRECTIONAL", "DMA_TO_DEVICE")), "unmap-dir-mismatch", "win_stop", id="wrong direction"),
-    pytest.param(_with(STOP, STOP.replace("phys", "resource").replace("DMA_ATTR_MMIO", "0")), "rewrite-incomplete", "win_stop",
+    pytest.param(_with(STOP, STOP.replace("DMA_BIDIRECTIONAL", "DMA_TO_DEVICE")), "unmap-dir-mismatch", "win_stop",
+    id="wrong direction"),
+    pytest.param(_with(STOP, STOP.replace("phys", "resource").replace("DMA_ATTR_MMIO", "0")), "rewrite-incomplete",
+    "win_stop",
                  id="remove path forgotten"),
-    pytest.param(_with(ERROR, ERROR.replace("phys", "resource").replace("DMA_ATTR_MMIO", "0")), "rewrite-incomplete", "win_start",
+    pytest.param(_with(ERROR, ERROR.replace("phys", "resource").replace("DMA_ATTR_MMIO", "0")), "rewrite-incomplete",
+    "win_start",
                  id="error path forgotten"),
     pytest.param(
-        RIGHT.replace("virt_to_phys(w->buf), SZ_4K, DMA_TO_DEVICE, 0", "virt_to_phys(w->buf), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
+        RIGHT.replace("virt_to_phys(w->buf), SZ_4K, DMA_TO_DEVICE, 0",
+        "virt_to_phys(w->buf), SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO")
         .replace("w->buf_dma, SZ_4K, DMA_TO_DEVICE, 0", "w->buf_dma, SZ_4K, DMA_TO_DEVICE, DMA_ATTR_MMIO"),
         "mmio-on-ram", "win_buffer", id="the flag on system memory too",
     ),
@@ -120,17 +128,22 @@ WRONG = [
                  "dma_unmap_page(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL)"),
         "rewrite-refuted", "win_start", id="the page API instead",
     ),
-    pytest.param(_with(STOP, "\tdma_unmap_page(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL);\n}"), "unmap-family-mismatch", "win_stop",
+    pytest.param(_with(STOP, "\tdma_unmap_page(w->dev, w->dma, SZ_64K, DMA_BIDIRECTIONAL);\n}"),
+    "unmap-family-mismatch", "win_stop",
                  id="unmapped as a page"),
     pytest.param(_with(ERROR, ERROR.replace("w->dma, SZ", "bar, SZ")), "unmap-wrong-handle", "win_start",
                  id="the address instead of the handle"),
-    pytest.param(_with("\treturn dma_mapping_error(w->dev, w->bell);", "\treturn 0;"), "mapping-not-checked", "win_ring",
+    pytest.param(_with("\treturn dma_mapping_error(w->dev, w->bell);", "\treturn 0;"), "mapping-not-checked",
+    "win_ring",
                  id="the check lost"),
     pytest.param(_with(STOP, "}"), "rewrite-refuted", "win_start", id="the unmap lost"),
-    pytest.param(_with("pci_resource_start(w->pdev, 2)", "pci_resource_start(w->pdev, 4)"), "rewrite-refuted", "win_start",
+    pytest.param(_with("pci_resource_start(w->pdev, 2)", "pci_resource_start(w->pdev, 4)"), "rewrite-refuted",
+    "win_start",
                  id="another BAR"),
-    pytest.param(_with(MAP, MAP.replace("w->dev", "&w->pdev->dev")), "rewrite-refuted", "win_start", id="another device"),
-    pytest.param(RIGHT.replace("DMA_BIDIRECTIONAL, DMA_ATTR_MMIO", "DMA_BIDIRECTIONAL, DMA_ATTR_MMIO & DMA_ATTR_NO_WARN"),
+    pytest.param(_with(MAP, MAP.replace("w->dev", "&w->pdev->dev")), "rewrite-refuted", "win_start",
+    id="another device"),
+    pytest.param(RIGHT.replace("DMA_BIDIRECTIONAL, DMA_ATTR_MMIO",
+    "DMA_BIDIRECTIONAL, DMA_ATTR_MMIO & DMA_ATTR_NO_WARN"),
                  "phys-missing-mmio", "win_start", id="a flag that is masked away"),
 ]  # fmt: skip
 
@@ -145,8 +158,10 @@ SAME = [
         STOP, STOP.replace("w->", "win->")), id="a parameter renamed"),
     pytest.param(_with(STOP, "\twin_end(w);\n}").replace("void win_stop(", HELPER % UNMAP),
                  id="the unmap moved into a helper"),
-    pytest.param(_with("\tint ret;\n", "\tdma_addr_t d = dma_map_single(w->dev, w->buf, 8, DMA_TO_DEVICE);\n\tint ret;\n"
-                       "\n\tif (dma_mapping_error(w->dev, d))\n\t\treturn -EIO;\n\tdma_unmap_single(w->dev, d, 8, DMA_TO_DEVICE);\n"),
+    pytest.param(_with("\tint ret;\n",
+    "\tdma_addr_t d = dma_map_single(w->dev, w->buf, 8, DMA_TO_DEVICE);\n\tint ret;\n"
+                       "\n\tif (dma_mapping_error(w->dev, d))\n\t\treturn -EIO;\n"
+                       "\tdma_unmap_single(w->dev, d, 8, DMA_TO_DEVICE);\n"),
                  id="another mapping put before it"),
 ]  # fmt: skip
 

@@ -85,7 +85,8 @@ def beside(tmp_path: Path) -> Path:
             "outside of the tree", id="renamed into the tree",
         ),
         pytest.param(
-            'diff --git "a/\\056./secret.c" b/new.c\nsimilarity index 100%\ncopy from "\\056./secret.c"\ncopy to new.c\n',
+            'diff --git "a/\\056./secret.c" b/new.c\nsimilarity index 100%\ncopy from "\\056./secret.c"\n'
+            'copy to new.c\n',
             "", id="copied into the tree, in quotes",
         ),
         pytest.param(_patch("in.c") + _patch("../secret.c"), "outside of the tree", id="the second of two files"),
@@ -510,14 +511,16 @@ LONG = "dma_map_resource(w->dev_of_the_window, pci_resource_start(w->pdev_of_the
         pytest.param(SOURCE.replace(MAP, MAP.replace("DEVICE, 0", "DEVICE 0")), id="a comma is missing"),
         pytest.param(SOURCE.replace(MAP, LONG), id="a comma is missing in a long call"),
         pytest.param(SOURCE.replace(MAP, MAP.replace(", 0)", ', " 0)')), id="a quotation mark too many"),
-        pytest.param(SOURCE.replace(MAP, MAP.replace(", 0)", ', " 0); pr_info("x")')), id="a quotation mark that finds another"),
+        pytest.param(SOURCE.replace(MAP, MAP.replace(", 0)", ', " 0); pr_info("x")')),
+        id="a quotation mark that finds another"),
         pytest.param(SOURCE.replace(MAP, MAP.replace(", 0)", ", ' 0)")), id="an apostrophe too many"),
         pytest.param(SOURCE.replace(MAP, MAP[:-1]), id="a parenthesis is missing"),
         pytest.param(SOURCE.replace(MAP, MAP.replace("SZ_4K", "SZ_4K +")), id="an operand is missing"),
         pytest.param(SOURCE.replace(MAP, MAP.replace("SZ_4K", "({ SZ_4K; })")), id="a statement within the call"),
         pytest.param(SOURCE.replace(MAP, MAP.replace("SZ_4K,", "/* SZ_4K,")), id="a comment that does not end"),
         pytest.param(
-            SOURCE.replace("dma_unmap_resource(w->dev, w->dma,", "dma_unmap_resource(w->dev w->dma,"), id="the unmap is broken"
+            SOURCE.replace("dma_unmap_resource(w->dev, w->dma,", "dma_unmap_resource(w->dev w->dma,"),
+            id="the unmap is broken"
         ),
     ],
 )  # fmt: skip
@@ -541,7 +544,10 @@ def test_where_no_call_can_be_read_is_listed_with_its_line(
 
 
 def test_a_macro_of_a_call_s_name_is_no_call(tmp_path: Path, scanned: Callable[..., Report]) -> None:
-    macro = "#ifdef dma_map_resource\n#undef dma_map_resource\n#define dma_map_resource(d, p, s, r, a) fx(d, p, s)\n#endif\n"
+    macro = (
+        "#ifdef dma_map_resource\n#undef dma_map_resource\n"
+        "#define dma_map_resource(d, p, s, r, a) fx(d, p, s)\n#endif\n"
+    )
     (tmp_path / "win.c").write_text(macro + SOURCE)
     assert scanned(tmp_path).skipped == ()
 

@@ -18,14 +18,16 @@ from dmamigrate.program.tree import Tree
         pytest.param({"a/fx/Makefile": "obj-m += fx.o"}, "a/fx", id="its Makefile builds it"),
         pytest.param({"a/fx/Kbuild": "obj-m += fx.o"}, "a/fx", id="its Kbuild does"),
         pytest.param({"a/Makefile": "obj-m += fx.o\nfx-y := fx/fx.o"}, "a", id="the one above does"),
-        pytest.param({"a/Makefile": "include fx/fx.Kbuild", "a/fx/fx.Kbuild": "obj-m += fx.o"}, "a/fx", id="a part of that"),
+        pytest.param({"a/Makefile": "include fx/fx.Kbuild", "a/fx/fx.Kbuild": "obj-m += fx.o"}, "a/fx",
+        id="a part of that"),
         pytest.param(
             {"a/Makefile": "all:\n", "a/fx/fx-sources.Kbuild": "FX := fx.c", "a/fx/fx.Kbuild": "obj-m += fx.o"},
             "a/fx",
             id="the second part",
         ),
         pytest.param(
-            {"a/Makefile": "all:\n", "a/fx/Makefile": "all:\n", "a/fx/fx.Kbuild": "obj-m += fx.o"}, "", id="a part beside a Makefile"
+            {"a/Makefile": "all:\n", "a/fx/Makefile": "all:\n", "a/fx/fx.Kbuild": "obj-m += fx.o"}, "",
+            id="a part beside a Makefile"
         ),
         pytest.param({"a/fx/Makefile": "obj-m += fx.o\nfx-y := ../by/by.o"}, "a", id="with what stands beside it"),
         pytest.param({"Makefile": "obj-m += fx.o", "a/Makefile": "all:\n"}, "", id="nothing on the way builds"),
@@ -72,7 +74,8 @@ OTHER = '#include "../fx.h"\nvoid by_probe(struct fx *f)\n{\n\tf->bar = virt_to_
             id="another module below that may set it",
         ),
         pytest.param(
-            {"a/fx/fx.h": STRUCT, "a/by/Makefile": "obj-m += by.o", "a/by/by.c": "int by;\n"}, True, id="a struct of its own"
+            {"a/fx/fx.h": STRUCT, "a/by/Makefile": "obj-m += by.o", "a/by/by.c": "int by;\n"}, True,
+            id="a struct of its own"
         ),
         pytest.param({"inc/deep/fx.h": STRUCT}, True, id="a header that an -I leads to"),
         pytest.param({"inc/one/fx.h": STRUCT, "inc/two/fx.h": STRUCT}, False, id="two of that name, as far away"),

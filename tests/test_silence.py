@@ -47,7 +47,8 @@ BOTH = [("drv/two.c", "phys-missing-mmio"), ("drv/win.c", "map-resource-bar")]
         pytest.param('[[per-path-ignores]]\npath = "drv/two.c"\nreason = "vendor code"', BOTH[1:], id="a file"),
         pytest.param('[[per-path-ignores]]\npath = "drv/"\nreason = "vendor code"', [], id="a folder"),
         pytest.param('[[per-path-ignores]]\npath = "*/t*.c"\nreason = "vendor code"', BOTH[1:], id="a pattern"),
-        pytest.param('[[per-path-ignores]]\npath = "drv"\nrule = "phys"\nreason = "why"', BOTH[1:], id="a rule in a folder"),
+        pytest.param('[[per-path-ignores]]\npath = "drv"\nrule = "phys"\nreason = "why"', BOTH[1:],
+        id="a rule in a folder"),
         pytest.param('[[per-path-ignores]]\npath = "dr"\nreason = "why"', BOTH, id="another folder that begins so"),
     ],
 )  # fmt: skip

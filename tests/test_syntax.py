@@ -116,8 +116,10 @@ def test_blanking_moves_no_byte(data: bytes) -> None:
 
 
 _PIECES = st.sampled_from(
-    ["{", "}", "(", ")", ";", "\n", "#if A\n", "#else\n", "#endif\n", "for_each_x(a, b)", " __iomem ", "struct foo *", ",", "x", "=",
-     "container_of(p, struct t, m)", '"text"', "/* c */", "case 1 ... 3:", "typeof(x)", "scoped_guard(m) {", "\\\n", "__free(x)"]
+    ["{", "}", "(", ")", ";", "\n", "#if A\n", "#else\n", "#endif\n", "for_each_x(a, b)", " __iomem ", "struct foo *",
+    ",", "x", "=",
+     "container_of(p, struct t, m)", '"text"', "/* c */", "case 1 ... 3:", "typeof(x)", "scoped_guard(m) {", "\\\n",
+     "__free(x)"]
 )  # fmt: skip
 
 

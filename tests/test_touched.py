@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a change touches: staged content and not the work tree, old findings left alone, headers and what includes them."""
+"""What a change touches: staged content and not the work tree, old findings left alone, headers and what includes
+them.
+"""
 
 from __future__ import annotations
 
@@ -81,14 +83,17 @@ def _staged(folder: Path, *words: str) -> list[str]:
         pytest.param({"win.c": BAD}, {"win.c": GOOD}, ["phys-missing-mmio"], id="bad is staged, the work tree is good"),
         pytest.param({"win.c": GOOD + "\n"}, {"win.c": BAD}, [], id="good is staged, the work tree is bad"),
         pytest.param({}, {"win.c": BAD}, [], id="nothing is staged"),
-        pytest.param({"win.h": "#define WIN_ATTRS 0\n"}, {}, ["phys-missing-mmio"], id="a header breaks what includes it"),
+        pytest.param({"win.h": "#define WIN_ATTRS 0\n"}, {}, ["phys-missing-mmio"],
+        id="a header breaks what includes it"),
         pytest.param(
-            {"win.h": "#define WIN_ATTRS 0\n"}, {"win.h": HEADER}, ["phys-missing-mmio"], id="the header's staged content counts"
+            {"win.h": "#define WIN_ATTRS 0\n"}, {"win.h": HEADER}, ["phys-missing-mmio"],
+            id="the header's staged content counts"
         ),
         pytest.param({"new.c": BAD}, {}, ["phys-missing-mmio"], id="a new file"),
         pytest.param({"win.c": OLD}, {}, ["map-resource-bar"], id="a new call of the old form"),
         pytest.param(
-            {"use.c": "int win_start(void *w);\nint use(void *w)\n{\n\treturn win_start(w);\n}\n"}, {}, [], id="a harmless neighbour"
+            {"use.c": "int win_start(void *w);\nint use(void *w)\n{\n\treturn win_start(w);\n}\n"}, {}, [],
+            id="a harmless neighbour"
         ),
     ],
 )  # fmt: skip

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Answers that are kept from run to run.
 
-What is found in a module is kept with a digest of all that was read for it: files, folders, and what was not there. It is
-given again only if all of that is the same, for the same tool, rules, tables and options. As in git's index, what stat says
-of a file stands for its content if that is older than the run that read it by more than any clock's step; what may have
-changed in the meantime is read. Which files hold a word is kept by their inodes in the same way.
+What is found in a module is kept with a digest of all that was read for it: files, folders, and what was not there. It
+is given again only if all of that is the same, for the same tool, rules, tables and options. As in git's index, what
+stat says of a file stands for its content if that is older than the run that read it by more than any clock's step;
+what may have changed in the meantime is read. Which files hold a word is kept by their inodes in the same way.
 
 Whatever is wrong with what is kept, a lock, a full disk, a damaged file, costs time and never an answer.
 """
@@ -142,7 +142,9 @@ class _Store:
         return None
 
     def put(self, name: str, value: Any) -> None:
-        """Keep something, once `end` is called; what cannot be written down, as names that are no Unicode, is not kept."""
+        """Keep something, once `end` is called; what cannot be written down, as names that are no Unicode, is not
+        kept.
+        """
         with contextlib.suppress(UnicodeEncodeError):
             data = zlib.compress(msgspec.msgpack.encode(value), 1)
             self._new[name] = _check(name, data) + data
@@ -252,7 +254,9 @@ class Answers:
     def holding(
         self, files: list[str], wanted: prefilter.Wanted, jobs: int
     ) -> tuple[list[str], list[prefilter.Unread]]:
-        """The files that hold what is wanted, and those that cannot be read, as prefilter.holding() tells them; in order."""
+        """The files that hold what is wanted, and those that cannot be read, as prefilter.holding() tells them; in
+        order.
+        """
         name = f"held:{_hashed(repr((_code(), wanted)).encode())}"
         kept = self._store.get(name, _Held)
         known = dict(kept.files) if kept is not None else {}

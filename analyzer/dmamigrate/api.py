@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The calls that map and unmap: the tables in rules/api/*.toml, what each argument is, and which calls belong together."""
+"""The calls that map and unmap: the tables in rules/api/*.toml, what each argument is, and which calls belong
+together.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ class _Sink(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
 
 
 class Renaming(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What a call becomes from a version on: a line `- call(roles)` and a line `+ call(arguments)`, as rules have them."""
+    """What a call becomes from a version on: a line `- call(roles)` and a line `+ call(arguments)`, as rules have
+    them.
+    """
 
     since: str
     text: str
@@ -89,9 +93,9 @@ class Renaming(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Renamed(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """An internal of the DMA layer that `since` a version is something else (`to`), and `how` its users change.
 
-    `arguments` is how many the old one takes, where only that tells it from the new one; a `hook` is defined by who uses it;
-    `under` is the folder in which the name is the kernel's. `rewrite` has the calls that are rewritten, the newest last;
-    a `plain` one is the same function by another name, wherever it is named.
+    `arguments` is how many the old one takes, where only that tells it from the new one; a `hook` is defined by who
+    uses it; `under` is the folder in which the name is the kernel's. `rewrite` has the calls that are rewritten, the
+    newest last; a `plain` one is the same function by another name, wherever it is named.
     """
 
     name: str
@@ -150,11 +154,11 @@ class Sink:
 class Api:
     """All tables together.
 
-    `attributes` are all that the kernel knows, `kept` those on which a map and its unmap have to agree; `directions` are
-    those that a mapping can have, `no_directions` the names that are none. `devices` says whose a struct device is by the
-    member that holds it; `sinks` are the calls that give a device an address;
-    `renamed` are internals that are gone, and `callbacks` those of struct dma_map_ops, by their old names;
-    `core` is how the paths of the DMA layer itself begin.
+    `attributes` are all that the kernel knows, `kept` those on which a map and its unmap have to agree; `directions`
+    are those that a mapping can have, `no_directions` the names that are none. `devices` says whose a struct device is
+    by the member that holds it; `sinks` are the calls that give a device an address; `renamed` are internals that are
+    gone, and `callbacks` those of struct dma_map_ops, by their old names; `core` is how the paths of the DMA layer
+    itself begin.
     """
 
     calls: dict[str, ApiCall]
@@ -184,7 +188,9 @@ class Api:
 
 
 def load(files: Iterable[Path]) -> Api:
-    """Read the tables. Raises RuleError, naming file and key, for anything that is not in the format or means nothing."""
+    """Read the tables. Raises RuleError, naming file and key, for anything that is not in the format or means
+    nothing.
+    """
     families: dict[str, _Family] = {}
     calls: dict[str, ApiCall] = {}
     attributes: dict[str, bool] = {}

@@ -63,7 +63,8 @@ def _entry(finding: Finding) -> Entry:
 
 
 def apply(report: Report, entries: Iterable[Entry], covered: Callable[[str], bool]) -> tuple[Report, list[Entry]]:
-    """The report without what the baseline knows, and the entries that are there no more in the files that are `covered`.
+    """The report without what the baseline knows, and the entries that are there no more in the files that are
+    `covered`.
 
     A finding is known by its fingerprint, or, where its file moved, by its rule, function, callee and message.
     """

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What somebody else's change makes of the files it names: patches, mails, a folder of them, a commit or a range of commits."""
+"""What somebody else's change makes of the files it names: patches, mails, a folder of them, a commit or a range of
+commits.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ _SOURCES = ("*.c", "*.h")
 class Change:
     """A change as a whole, however many mails or commits it comes in.
 
-    `files` are the files before and after, a renamed one under both names; `renames` has the old name by the new one, of copies
-    too; `lines` the lines of each new file that the change touched. `applied` tells that the tree holds the change already:
-    `before` is what the tree was without it.
+    `files` are the files before and after, a renamed one under both names; `renames` has the old name by the new one,
+    of copies too; `lines` the lines of each new file that the change touched. `applied` tells that the tree holds the
+    change already: `before` is what the tree was without it.
     """
 
     files: Files
@@ -52,9 +54,9 @@ def changed_files(what: str, root: Path, stdin: Callable[[], bytes]) -> Files:
 def change(what: str, root: Path, stdin: Callable[[], bytes]) -> Change:
     """What `what` changes in the tree at `root`.
 
-    That is a patch, a mail or a mailbox, - for one on standard input, a folder of such files, a commit, REV..REV or REV...REV; of
-    commits only the C files. Raises UsageError for what is none of these, for a patch that does not apply, and for one that names
-    a file outside of the tree.
+    That is a patch, a mail or a mailbox, - for one on standard input, a folder of such files, a commit, REV..REV or
+    REV...REV; of commits only the C files. Raises UsageError for what is none of these, for a patch that does not
+    apply, and for one that names a file outside of the tree.
     """
     file = Path(what)
     if what == "-" or file.exists():
@@ -75,7 +77,9 @@ def _made(pairs: list[git.Pair], applied: bool = False) -> Change:
 
 
 def _applied(what: str, root: Path, stdin: Callable[[], bytes]) -> Change:
-    """What patches change: applied in a repository of our own, to what they name of the tree; nothing else is read or written."""
+    """What patches change: applied in a repository of our own, to what they name of the tree; nothing else is read or
+    written.
+    """
     with git.scratch(root if git.root(root) is not None else None) as repository:
         patches = [one for name, text in _texts(what, stdin) for one in _patches(repository, name, text)]
         if not patches:
@@ -185,7 +189,9 @@ def _undone(repository: git.Scratch, patches: list[_Patch], base: str) -> bool:
 
 
 def _merge(repository: git.Scratch, patches: list[_Patch], base: str) -> None:
-    """Apply patches, where need be by what they were made upon. Raises UsageError that names the first one that does not apply."""
+    """Apply patches, where need be by what they were made upon. Raises UsageError that names the first one that does
+    not apply.
+    """
     repository.take(base)
     for patch in patches:
         try:

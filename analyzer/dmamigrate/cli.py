@@ -120,7 +120,8 @@ def scan(
 
     asked = request.Request(
         tuple(paths or ()), tree, target, names_of(select), names_of(ignore), level, pages, effort, jobs,
-        tuple(sources or ()), rules, staged, since, everything, baseline if write_baseline is None else None, stdin_filename,
+        tuple(sources or ()), rules, staged, since, everything, baseline if write_baseline is None else None,
+        stdin_filename,
         False if no_cache else None, verify_cache,
     )  # fmt: skip
     held = request.settings((stdin_filename or Path(),) if stdin_filename else asked.paths)
@@ -285,7 +286,8 @@ def patch(
         raise UsageError("where to? give one of -o FOLDER, --in-place and --stdout")
     asked = request.Request(
         tuple(paths or ()), tree, target, names_of(select), names_of(ignore), level, pages, effort, jobs,
-        tuple(sources or ()), rules, staged, since, everything, baseline, None, False if no_cache else None, verify_cache,
+        tuple(sources or ()), rules, staged, since, everything, baseline, None, False if no_cache else None,
+        verify_cache,
     )  # fmt: skip
     held = request.settings(asked.paths)
     wishes = produce.Wishes(
@@ -334,7 +336,8 @@ def _summary(count: int, left: int, in_place: bool) -> str:
     made = f"{count} {what}{('s' if in_place else 'es') if count != 1 else ''}" if count else "no patch was written"
     if not left:
         return made if count else f"{made}: nothing was found"
-    return f"{made}; {left} place{'s that were' if left != 1 else ' that was'} found {'are' if left != 1 else 'is'} not in it, see above"
+    found = "places that were found are" if left != 1 else "place that was found is"
+    return f"{made}; {left} {found} not in it, see above"
 
 
 @app.command(short_help="Show where an address comes from.")

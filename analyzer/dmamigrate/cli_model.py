@@ -105,7 +105,8 @@ def boot(
         results = [booted.compare(log, plan) for log in logs]
         found = booted.shown(logs)
         typer.echo(
-            f"{one.name}, kernel {boots.point_release(tree)}:\n{booted.report(results, show)}{booted.claims_report(found)}",
+            f"{one.name}, kernel {boots.point_release(tree)}:\n"
+            f"{booted.report(results, show)}{booted.claims_report(found)}",
             nl=False,
         )
         status |= any(result.differ for result in results) or not all(claim.holds for claim in found)

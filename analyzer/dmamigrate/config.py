@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is set for a project: `.dmamigrate.toml` or pyproject.toml, and the environment; the command line comes before both."""
+"""What is set for a project: `.dmamigrate.toml` or pyproject.toml, and the environment; the command line comes before
+both.
+"""
 
 from __future__ import annotations
 

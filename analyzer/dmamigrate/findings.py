@@ -191,9 +191,9 @@ class Silenced:
 class Report:
     """All that one scan says. `lines` has the source lines that findings stand on, by (path, line).
 
-    `judged` are the changed lives, if it is a change that was judged, and `older` counts by file what else is wrong in the
-    files that it touches. `unjudged` tells that something that names a mapping call, or may, is among what was skipped;
-    `silenced` is what the user does not want to see.
+    `judged` are the changed lives, if it is a change that was judged, and `older` counts by file what else is wrong in
+    the files that it touches. `unjudged` tells that something that names a mapping call, or may, is among what was
+    skipped; `silenced` is what the user does not want to see.
     """
 
     version: str

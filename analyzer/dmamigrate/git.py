@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What only git can say; the one module that runs it.
 
-A repository's own configuration can name programs to run. None is run for our sake: what the user's repository is asked is
-plumbing that needs none, with fsmonitor, hooks and signature checks switched off, and whatever is made is made in a
+A repository's own configuration can name programs to run. None is run for our sake: what the user's repository is asked
+is plumbing that needs none, with fsmonitor, hooks and signature checks switched off, and whatever is made is made in a
 repository of our own, which has no configuration and reads the other one's objects at most.
 """
 
@@ -49,7 +49,9 @@ def _git(folder: Path, words: Iterable[str], data: bytes | None, environment: Ma
 
 
 def run(folder: Path, *words: str, data: bytes | None = None) -> bytes:
-    """What `git WORDS` prints in `folder`. Raises GitError with git's own first line if it fails, UsageError without a git."""
+    """What `git WORDS` prints in `folder`. Raises GitError with git's own first line if it fails, UsageError without a
+    git.
+    """
     return _git(
         folder, words, data, os.environ | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     )
@@ -88,7 +90,9 @@ def identity(folder: Path) -> tuple[str, str]:
 
 
 def dirty(folder: Path, paths: Iterable[str]) -> list[str]:
-    """Which of `paths`, relative to `folder`, are known to git and differ from what is committed; none outside of a work tree."""
+    """Which of `paths`, relative to `folder`, are known to git and differ from what is committed; none outside of a
+    work tree.
+    """
     if root(folder) is None:
         return []
     listed = run(folder, "ls-files", "-z", "--", *(f":(literal){path}" for path in paths))
@@ -123,8 +127,11 @@ def content(folder: Path, commit: str, path: str) -> bytes | None:
 
 
 def commits(folder: Path, revision: str) -> tuple[str, str]:
-    """What `REV`, `REV..REV` or `REV...REV` compares: the commit before and the one after. Raises UsageError for an unknown one."""
-    first, dots, last = re.fullmatch(r"(.*?)(?:(\.{2,3})(.*))?", revision, re.DOTALL).groups("")  # type: ignore[union-attr]
+    """What `REV`, `REV..REV` or `REV...REV` compares: the commit before and the one after. Raises UsageError for an
+    unknown one.
+    """
+    parts = re.fullmatch(r"(.*?)(?:(\.{2,3})(.*))?", revision, re.DOTALL)
+    first, dots, last = parts.groups("") if parts is not None else (revision, "", "")
     before, after = (first or "HEAD", last or "HEAD") if dots else (f"{revision}^", revision)
     resolved = [
         _asked(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{one}^{{commit}}")
@@ -260,9 +267,8 @@ class Scratch(_Store):
         for number, one in enumerate(held, 1):
             name, address = (_plain(part) for part in one.author)
             stream.append(
-                f"commit refs/heads/made\nmark :{number}\nauthor {name} <{address}> now\ncommitter {name} <{address}> now\n".encode(
-                    "utf-8", "surrogateescape"
-                )
+                f"commit refs/heads/made\nmark :{number}\nauthor {name} <{address}> now\n"
+                f"committer {name} <{address}> now\n".encode("utf-8", "surrogateescape")
             )
             stream.append(_counted(one.message.encode("utf-8", "surrogateescape")))
             if number > 1:
@@ -371,7 +377,9 @@ def _quoted(path: bytes) -> bytes:
 
 @contextmanager
 def scratch(lender: Path | None = None) -> Iterator[Scratch]:
-    """A repository of our own that also has the commits and files of the one around `lender`; it goes when the block ends."""
+    """A repository of our own that also has the commits and files of the one around `lender`; it goes when the block
+    ends.
+    """
     with processes.private_folder() as folder:
         environment = {key: value for key, value in os.environ.items() if key not in _PLACES}
         environment |= _ALONE | {"LC_ALL": "C", "GIT_DIR": str(folder), "GIT_CEILING_DIRECTORIES": str(folder.parent)}

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One module judged: its lives paired, what is wrong with them found, addresses traced, rewrites proposed and verified."""
+"""One module judged: its lives paired, what is wrong with them found, addresses traced, rewrites proposed and
+verified.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ class Work:
         return Judged(module, defects, tuple(findings), tuple(dict.fromkeys(skipped)))
 
     def _paged(self, engine: Engine) -> bool:
-        """Whether lives of ordinary memory are paired, too: they are asked for, or a rule is about one of their calls."""
+        """Whether lives of ordinary memory are paired, too: they are asked for, or a rule is about one of their
+        calls.
+        """
         api = engine.api
         return self.pages or any(
             api.calls[name].family not in api.migrating
@@ -91,7 +95,9 @@ class Work:
         )
 
     def with_mappings(self, engine: Engine, files: tuple[str, ...], pages: bool = False) -> list[str]:
-        """The files that map or unmap, if one of `files` does: the other half of a life may be elsewhere in the module."""
+        """The files that map or unmap, if one of `files` does: the other half of a life may be elsewhere in the
+        module.
+        """
         tree, api = engine.tree, engine.api
         ours = None if pages or self._paged(engine) else True
         names = (*api.named("map", ours), *api.named("unmap", ours))

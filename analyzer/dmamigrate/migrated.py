@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One life before and after somebody's change: is it still the same mapping, and what does the model say of the difference."""
+"""One life before and after somebody's change: is it still the same mapping, and what does the model say of the
+difference.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,9 @@ def _memory(old: Side, new: Side) -> tuple[str, ...]:
 
 
 def _gone(new: Side, old: Life) -> str:
-    """Which unmap of the old life the new one has no more, "" if none: it may have moved into a function called there."""
+    """Which unmap of the old life the new one has no more, "" if none: it may have moved into a function called
+    there.
+    """
     held = {(site.user[0].source.path, site.user[0].name) for site in new.life.ends}
     names = {site.user[0].name for site in new.life.ends}
     for site in old.ends:

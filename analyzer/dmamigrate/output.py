@@ -43,7 +43,9 @@ def progress() -> Iterator[Progress | None]:
 
 
 def view(report: Report, rules: Path | None, wishes: tuple[bool, bool, bool]) -> View:
-    """How to show a report: the rules that it speaks of, and the drivers of its files; `wishes` are evidence, diff, quiet."""
+    """How to show a report: the rules that it speaks of, and the drivers of its files; `wishes` are evidence, diff,
+    quiet.
+    """
     from dmamigrate import request
     from dmamigrate.patch import drivers
 

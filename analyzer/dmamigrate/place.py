@@ -17,8 +17,8 @@ def at(api: Api, unit: Unit, place: tuple[int, int | None], argument: int | None
     """The value that a place (line and column, both from 1) means.
 
     That is the argument (from 0) of the call that stands there, the address if it is a mapping call's; else the widest
-    expression that begins at the column, or the value that the line assigns. Raises UsageError if nothing to trace stands
-    there, or if the call has no such argument.
+    expression that begins at the column, or the value that the line assigns. Raises UsageError if nothing to trace
+    stands there, or if the call has no such argument.
     """
     line, column = place
     source = unit.source

@@ -60,7 +60,9 @@ def raise_on_signals() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold signals that end a program back until the block is over: what it makes is known, or gone, when they arrive."""
+    """Hold signals that end a program back until the block is over: what it makes is known, or gone, when they
+    arrive.
+    """
     held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield
@@ -119,10 +121,11 @@ def _resident() -> int:
 
 @contextmanager
 def limited(seconds: float, megabytes: int) -> Iterator[None]:
-    """Raise OverBudget in what takes more than `seconds` of CPU time, or adds more than `megabytes` to the memory in use.
+    """Raise OverBudget in what takes more than `seconds` of CPU time, or adds more than `megabytes` to the memory in
+    use.
 
-    Only the main thread can be stopped so; in any other there is no limit. What is not stopped, since it is one long call of
-    a library in C, ends with its process a few seconds later: see `apart`.
+    Only the main thread can be stopped so; in any other there is no limit. What is not stopped, since it is one long
+    call of a library in C, ends with its process a few seconds later: see `apart`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -249,9 +252,11 @@ def each(
     lost: Callable[[Item, str], Done],
     outside: bool = False,
 ) -> Iterator[Done]:
-    """What `function` makes of each of `items`, in order, in as many processes as are sensible; with `outside` never in this one.
+    """What `function` makes of each of `items`, in order, in as many processes as are sensible; with `outside` never in
+    this one.
 
-    If a process dies, what it had at hand is tried again, in a process of its own; `lost` stands in for what kills that too.
+    If a process dies, what it had at hand is tried again, in a process of its own; `lost` stands in for what kills that
+    too.
     """
     jobs = sensible(jobs, len(items))
     if jobs == 1 and not outside:
@@ -295,7 +300,9 @@ def _pooled(function: Callable[[Item], Done], items: Sequence[Item], jobs: int) 
 def _submitted(
     pool: ProcessPoolExecutor, function: Callable[[Item], Done], items: Sequence[Item]
 ) -> list[Future[Done]]:
-    """Hand out all of `items`. The processes begin here: signals are the parent's to handle, and stay blocked in them."""
+    """Hand out all of `items`. The processes begin here: signals are the parent's to handle, and stay blocked in
+    them.
+    """
     from concurrent.futures import Future
     from concurrent.futures.process import BrokenProcessPool
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Somebody else's change, judged: each life that it touches by the model, and what is wrong with what it touches.
 
-What stands in the same files and was not touched is reported only if it is asked for: a change answers for its own lives,
-whatever the age of what is wrong there.
+What stands in the same files and was not touched is reported only if it is asked for: a change answers for its own
+lives, whatever the age of what is wrong there.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class _Sides:
 
 @dataclass(frozen=True)
 class _Said:
-    """What is said of modules: what is found, what is found and not reported, and what was judged of what the change touches."""
+    """What is said of modules: what is found, what is found and not reported, and what was judged of what the change
+    touches.
+    """
 
     findings: tuple[Finding, ...] = ()
     older: tuple[str, ...] = ()  # the paths of findings that are not the change's
@@ -121,7 +123,9 @@ class _Reviewer:
 
 
 def review(options: Options, change: Change, everything: bool = False, progress: Progress | None = None) -> Report:
-    """What a change does to the lives that it touches; with `everything`, also what is wrong with others in its files."""
+    """What a change does to the lives that it touches; with `everything`, also what is wrong with others in its
+    files.
+    """
     started = time.monotonic()
     root = (options.tree or scans.find_tree(options.paths)).resolve()
     version = scans.tree_version(root)

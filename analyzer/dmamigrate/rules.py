@@ -166,7 +166,8 @@ def tables(folders: tuple[Path, ...] = (), sources: tuple[Path, ...] = ()) -> Kn
 
 
 def load(where: Path | None = None, more: tuple[Path, ...] = (), known: Api | None = None) -> tuple[Rule, ...]:
-    """All rules of a folder, by name, and those of the folders `more`; with `known`, held against the calls that it has.
+    """All rules of a folder, by name, and those of the folders `more`; with `known`, held against the calls that it
+    has.
 
     Raises RuleError for a broken one, for one that means nothing, or if there is none.
     """
@@ -243,7 +244,8 @@ def _means_something(rule: Rule, template: Template, api: Api) -> None:
     before, after = _known(rule, template.before, api), _known(rule, template.after, api)
     if template.before_roles != before.roles:
         raise RuleError(
-            f"rule {rule.id}: {before.name}() is written with {_list(template.before_roles)}; it has {_list(before.roles)}"
+            f"rule {rule.id}: {before.name}() is written with {_list(template.before_roles)}; it has "
+            f"{_list(before.roles)}"
         )
     if len(template.after_arguments) != len(after.roles):
         raise RuleError(f"rule {rule.id}: {after.name}() takes {len(after.roles)} arguments, {_list(after.roles)}")

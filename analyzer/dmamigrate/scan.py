@@ -53,9 +53,9 @@ class Limits:
 class Options:
     """What a scan is asked to do.
 
-    `overlay` has the content of files, by their path in the tree, that is taken instead of what is on disk; an empty one
-    stands for no file. `only` are the files to judge, instead of all below `paths`. `keeping` says where answers are kept,
-    None for nowhere.
+    `overlay` has the content of files, by their path in the tree, that is taken instead of what is on disk; an empty
+    one stands for no file. `only` are the files to judge, instead of all below `paths`. `keeping` says where answers
+    are kept, None for nowhere.
     """
 
     paths: tuple[Path, ...]
@@ -75,7 +75,9 @@ class Options:
 
 
 def find_tree(paths: Iterable[Path]) -> Path:
-    """The kernel root above the first path; where there is none, the working folder if it holds all paths, else their own."""
+    """The kernel root above the first path; where there is none, the working folder if it holds all paths, else their
+    own.
+    """
     absolute = [path.resolve() for path in paths] or [Path.cwd()]
     start = absolute[0] if absolute[0].is_dir() else absolute[0].parent
     for folder in (start, *start.parents):
@@ -106,7 +108,9 @@ def default_target(root: Path, version: str | None) -> str:
 
 
 def lacking(root: Path) -> tuple[str, ...] | None:
-    """What the kernel's header has not of the API that rewrites use, in the order of a backport; None without a header."""
+    """What the kernel's header has not of the API that rewrites use, in the order of a backport; None without a
+    header.
+    """
     try:
         text = (root / "include/linux/dma-mapping.h").read_text("utf-8", "replace")
     except OSError:
@@ -115,12 +119,15 @@ def lacking(root: Path) -> tuple[str, ...] | None:
 
 
 def about_target(root: Path, target: str, given: bool) -> str:
-    """Why rewrites are for `target`, and what the tree needs for them; "" where that goes without saying, or nothing is known of it."""
+    """Why rewrites are for `target`, and what the tree needs for them; "" where that goes without saying, or nothing is
+    known of it.
+    """
     lacks, version = lacking(root), tree_version(root)
     which = f"this is {version}, and it" if version else "this tree"
     if lacks:
         return (
-            f"{root}: {which} has no {', '.join(lacks)}: rewrites are for {target}, and build only where that is backported,"
+            f"{root}: {which} has no {', '.join(lacks)}: rewrites are for {target}, and build only where that is "
+            f"backported,"
             " in this order; patch --compat writes them for both"
         )
     if lacks == () and version is not None and release(version) < FIRST and not given:
@@ -183,14 +190,17 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     inside = [path for path in elsewhere if any((root / path).is_relative_to(one) for one in asked)]
     ordered = ordered_findings(findings, (*relative, *inside), options.level)
     return Report(
-        options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path, s.reason))),
+        options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path,
+        s.reason))),
         len(files), len(relative), time.monotonic() - started, lines(Tree(root, overlay=overlay), ordered),
         unjudged=unjudged,
     )  # fmt: skip
 
 
 def _kept(options: Options, root: Path, target: str) -> Answers | None:
-    """What is kept of this tree for what is asked; None where nothing is to be, or not all is asked of what is on disk."""
+    """What is kept of this tree for what is asked; None where nothing is to be, or not all is asked of what is on
+    disk.
+    """
     if options.keeping is None or options.overlay or options.only is not None:
         return None
     asked = (options.version, options.rules, options.knowledge, options.budget, target, options.pages)
@@ -357,7 +367,9 @@ class Judge:
     begun: int = 0
 
     def __call__(self, files: tuple[str, ...]) -> Answer:
-        """What is found in a module. Where that goes wrong its files are judged one by one: one of them costs no other its findings."""
+        """What is found in a module. Where that goes wrong its files are judged one by one: one of them costs no other
+        its findings.
+        """
         reads = Reads()
         try:
             result = self._within(files, self.limits.seconds, reads)
@@ -379,7 +391,9 @@ class Judge:
         return Answer(_together(alone))
 
     def _within(self, files: tuple[str, ...], seconds: float, reads: Reads) -> Result:
-        """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes wrong."""
+        """One module, begun anew, so that its budgets and answers depend on nothing before it. Raises whatever goes
+        wrong.
+        """
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
         with processes.limited(seconds, self.limits.megabytes):
             shared = None if self.overlay else _shared(self.work.root, self.begun)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What git says changed, and the findings that such a change touches: those it brought, and those whose calls it edits."""
+"""What git says changed, and the findings that such a change touches: those it brought, and those whose calls it
+edits.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,9 @@ def _contents(root: Path, top: str, objects: Mapping[str, str]) -> dict[str, byt
 
 
 def scan(options: scans.Options, change: Change, everything: bool, progress: Progress | None = None) -> Report:
-    """Judge the modules that a change is part of, and keep what it touches; with `everything`, all that is found there."""
+    """Judge the modules that a change is part of, and keep what it touches; with `everything`, all that is found
+    there.
+    """
     root = (options.tree or scans.find_tree(options.paths)).resolve()
     asked = [path.resolve() for path in options.paths]
     files = {path for path in change.files if any((root / path).is_relative_to(one) for one in asked)}
@@ -168,7 +172,9 @@ def beyond(root: Path, change: Change) -> list[str]:
 
 
 def _of_modules(tree: Tree, files: Iterable[str]) -> tuple[str, ...]:
-    """The files, and those that are built into one module with one of them: a life may be there that it takes part in."""
+    """The files, and those that are built into one module with one of them: a life may be there that it takes part
+    in.
+    """
     found = set(files)
     for folder in {tree.module(path) for path in found}:
         if tree.is_driver_folder(folder):

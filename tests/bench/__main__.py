@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Time the tool against others in one run: `python -m tests.bench TREE [ROUNDS]`. Figures are medians; trust the ratios.
+"""Time the tool against others in one run: `python -m tests.bench TREE [ROUNDS]`. Figures are medians; trust the
+ratios.
 
-The prefilter against `rg -l`, a whole scan against `rg -l` and against Coccinelle's bare two-call rewrite, without and with
-answers of an earlier run, and the start.
+The prefilter against `rg -l`, a whole scan against `rg -l` and against Coccinelle's bare two-call rewrite, without and
+with answers of an earlier run, and the start.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def main() -> None:
             words = ["semgrep", "scan", "--metrics", "off", "--disable-version-check", "--no-git-ignore", "--json"]
             said, seconds = _run([*words, "--config", f"{name}/rule.yaml", *found], tree)
             print(
-                f"Semgrep: {len(json.loads(said)['results'])} calls found in {len(found)} files, {seconds:.1f} s of CPU time"
+                f"Semgrep: {len(json.loads(said)['results'])} calls found in {len(found)} files, {seconds:.1f} s of "
+                f"CPU time"
             )
     said, seconds = _run(
         [sys.executable, "-m", "dmamigrate", "scan", "drivers", "--format", "json", "--exit-zero"], tree
@@ -68,7 +69,8 @@ def main() -> None:
     withheld = {(one["path"], one["line"]) for one in findings if one["rewrite"]["status"] == "withheld"}
     defects = {(one["path"], one["line"]) for one in findings if one["category"] == "defect"}
     print(
-        f"dmamigrate: {sum(map(_calls, diffs))} calls rewritten and proved, {len(withheld)} places held back with a reason,"
+        f"dmamigrate: {sum(map(_calls, diffs))} calls rewritten and proved, {len(withheld)} places held back with a "
+        f"reason,"
         f" {len(defects)} places with a defect, {seconds:.1f} s of CPU time"
     )
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tries damaged inputs until the time is up, each in a process of its own with limits, and names the seeds of those that fail.
+"""Tries damaged inputs until the time is up, each in a process of its own with limits, and names the seeds of those
+that fail.
 
-`python -m tests.fuzz` runs two minutes; `--count 5000 --only files --seed 7` and `--number 4711` are for work by hand. With
-DMAMIGRATE_FUZZ_KERNEL=1 files of a kernel tree are damaged too.
+`python -m tests.fuzz` runs two minutes; `--count 5000 --only files --seed 7` and `--number 4711` are for work by hand.
+With DMAMIGRATE_FUZZ_KERNEL=1 files of a kernel tree are damaged too.
 """
 
 from __future__ import annotations

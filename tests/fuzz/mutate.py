@@ -10,12 +10,18 @@ from random import Random
 Mutator = Callable[[Random, bytes], bytes]
 
 _TOKENS = (
-    b"(", b")", b"{", b"}", b"[", b"]", b",", b";", b'"', b"'", b"/*", b"*/", b"//", b"\\\n", b"#if 0\n", b"#if X\n", b"#else\n",
-    b"#endif\n", b"#define A(x) x\n", b"\n#include <a.h>\n", b" 0", b" | DMA_ATTR_MMIO", b"NULL", b"&", b"*", b"->", b"?", b":", b"=",
-    b"goto out;", b"return 0;", b"out:", b"static ", b"typedef ", b"struct s { int a; }", b"({", b"})", b"##", b"dma_map_resource(",
-    b"dma_unmap_resource(d, h, s, r, 0);", b"dma_map_phys(", b"\xef\xbb\xbf", b"\xff", b"\x80", b"\xc3", b"\x00", b"\x1b[2J", b"\r",
-    b"\r\n", b"\x0c", b"\t", "\u202e".encode(), b"%s%n", b"\n", b"\n\n", b"@@ -1 +1 @@\n", b"diff --git a/x b/x\n", b"--- a/../x\n",
-    b"+++ b/.git/config\n", b"rename from ../x\n", b"copy from /etc/passwd\n", b"\nFrom x Mon Sep 17 00:00:00 2001\n", b"\n-- \n",
+    b"(", b")", b"{", b"}", b"[", b"]", b",", b";", b'"', b"'", b"/*", b"*/", b"//", b"\\\n", b"#if 0\n", b"#if X\n",
+    b"#else\n",
+    b"#endif\n", b"#define A(x) x\n", b"\n#include <a.h>\n", b" 0", b" | DMA_ATTR_MMIO", b"NULL", b"&", b"*", b"->",
+    b"?", b":", b"=",
+    b"goto out;", b"return 0;", b"out:", b"static ", b"typedef ", b"struct s { int a; }", b"({", b"})", b"##",
+    b"dma_map_resource(",
+    b"dma_unmap_resource(d, h, s, r, 0);", b"dma_map_phys(", b"\xef\xbb\xbf", b"\xff", b"\x80", b"\xc3", b"\x00",
+    b"\x1b[2J", b"\r",
+    b"\r\n", b"\x0c", b"\t", "\u202e".encode(), b"%s%n", b"\n", b"\n\n", b"@@ -1 +1 @@\n", b"diff --git a/x b/x\n",
+    b"--- a/../x\n",
+    b"+++ b/.git/config\n", b"rename from ../x\n", b"copy from /etc/passwd\n", b"\nFrom x Mon Sep 17 00:00:00 2001\n",
+    b"\n-- \n",
     b"GIT binary patch\n", b"[", b"]]", b"= [", b'"""', b"'''", b"1e999", b"{a=1}", b"[[source]]\n",
 )  # fmt: skip
 _CALL = re.compile(rb"\bdma_(?:un)?map_\w+\s*\([^;]*;|\bdma_mapping_error\s*\([^;]*;")
@@ -145,7 +151,8 @@ def _unbalance(chance: Random, data: bytes) -> bytes:
 
 
 MUTATORS: tuple[Mutator, ...] = (
-    _delete, _delete, _delete_more, _insert, _insert, _insert, _replace, _replace, _flip, _twice, _swap_lines, _drop_line, _join_lines,
+    _delete, _delete, _delete_more, _insert, _insert, _insert, _replace, _replace, _flip, _twice, _swap_lines,
+    _drop_line, _join_lines,
     _one_line, _truncate, _behead, _rename_word, _long_word, _nested, _line_ends, _latin, _unbalance, _unbalance,
 )  # fmt: skip
 

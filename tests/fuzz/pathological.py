@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Inputs that grow where programs grow badly: `python -m tests.fuzz.pathological` prints CPU time, memory and result of each.
+"""Inputs that grow where programs grow badly: `python -m tests.fuzz.pathological` prints CPU time, memory and result of
+each.
 
 None may take more than 10 CPU seconds or 300 MB, or what is over is skipped with that as its reason.
 """

@@ -62,7 +62,8 @@ def sources() -> tuple[bytes, ...]:
     kernel = trees / "linux-7.3"
     if kernel.is_dir() and os.environ.get("DMAMIGRATE_FUZZ_KERNEL"):
         listed = subprocess.run(
-            ["grep", "-rlE", "dma_(un)?map_(resource|phys)\\(", "--include=*.c", "drivers", "sound"], cwd=kernel, capture_output=True,
+            ["grep", "-rlE", "dma_(un)?map_(resource|phys)\\(", "--include=*.c", "drivers", "sound"], cwd=kernel,
+            capture_output=True,
             text=True, check=False,
         ).stdout.split()  # fmt: skip
         found += [(kernel / path).read_bytes() for path in sorted(listed) if (kernel / path).stat().st_size < 300_000]
@@ -146,7 +147,9 @@ def _call(tokens: list[str]) -> list[list[str]]:
 
 
 def by_address(before: str, after: str) -> bool:
-    """Whether a call that took a page and an offset takes an address in their place, and what else it takes as before."""
+    """Whether a call that took a page and an offset takes an address in their place, and what else it takes as
+    before.
+    """
     old, new = _call(_tokens(before)), _call(_tokens(after))
     if not old or not new or not _renamed(old[0][0], new[0][0]):
         return False
@@ -182,7 +185,9 @@ def _is_address(tokens: list[str], page: list[str], offset: list[str]) -> bool:
 
 
 def _allowed(old: list[str], new: list[str]) -> bool:
-    """A call renamed, no attributes made the attribute, the attribute added, parentheses put around what it is added to."""
+    """A call renamed, no attributes made the attribute, the attribute added, parentheses put around what it is added
+    to.
+    """
     if len(old) == len(new) == 1 and re.search(r"map_|is_swiotlb_buffer|sg_is_dma_bus_address", old[0]):
         return _renamed(old[0], new[0])
     none = re.fullmatch(r"0[uUlL]*", "".join(old)) is not None
@@ -204,7 +209,9 @@ def _without_choice(new: list[str]) -> list[str]:
 
 
 def _by_type(old: list[str], new: list[str]) -> bool:
-    """The attribute set in a statement of its own, maybe by the map type, a local or member for it, or the choice in place of 0."""
+    """The attribute set in a statement of its own, maybe by the map type, a local or member for it, or the choice in
+    place of 0.
+    """
     text = "".join(new)
     if not old:
         return re.fullmatch(rf"{_SET}|unsignedlongattrs=0;|{_KEPT}", text) is not None
@@ -266,7 +273,10 @@ def patches(chance: Random, place: Place) -> Trial:
 def mails(chance: Random, place: Place) -> Trial:
     """A damaged mail, or a box of two, reviewed."""
     patch = _case(chance, place)
-    head = "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.com>\nSubject: [PATCH] x: y\n"
+    head = (
+        "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\n"
+        "From: A <a@example.com>\nSubject: [PATCH] x: y\n"
+    )
     kind = chance.choice(
         ("", "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n")
     )
@@ -290,8 +300,10 @@ def tables(chance: Random, place: Place) -> Trial:
 
 
 _ALPHABET = (
-    b"a", b"b.c", b" ", b"\t", b"\n", b"\r", b'"', b"'", b"\\", b"$(x)", b";", b"|", b"&", b"<b>", b"[red]", b"*", b"?", b"~", b"-",
-    b"--help", b"#", b"%s", b"\x1b[2J", b"\x07", b"\xff", b"\xc3", "\u202e".encode(), "\U0001f600".encode(), b":1:2: error: x", b"=",
+    b"a", b"b.c", b" ", b"\t", b"\n", b"\r", b'"', b"'", b"\\", b"$(x)", b";", b"|", b"&", b"<b>", b"[red]", b"*", b"?",
+    b"~", b"-",
+    b"--help", b"#", b"%s", b"\x1b[2J", b"\x07", b"\xff", b"\xc3", "\u202e".encode(), "\U0001f600".encode(),
+    b":1:2: error: x", b"=",
     b"\x7f", b"{", b"}", b"@", b".git", b"..", b"COM1", b",",
 )  # fmt: skip
 

@@ -20,7 +20,8 @@ from dmamigrate.model import conform, extract
 from tests.kernel.trees import tree
 
 _SWAPS = {
-    "&&": ("branch", "||"), "||": ("branch", "&&"), "==": ("branch", "!="), "!=": ("branch", "=="), ">=": ("branch", ">"),
+    "&&": ("branch", "||"), "||": ("branch", "&&"), "==": ("branch", "!="), "!=": ("branch", "=="), ">=": ("branch",
+    ">"),
     "<=": ("branch", "<"), " < ": ("branch", " <= "), " > ": ("branch", " >= "),
 }  # fmt: skip
 _OPERATOR = re.compile(r"&&|\|\||==|!=|>=|<=| < | > ")
@@ -171,7 +172,8 @@ def main() -> None:
         kinds[drift.kind, fate] += 1
         if fate in ("missed", "explained"):
             print(
-                f"{fate}: {drift.function}() {drift.kind}, {drift.what} {EXPLAINED.get((drift.function, _change(drift)), '')}",
+                f"{fate}: {drift.function}() {drift.kind}, {drift.what} "
+                f"{EXPLAINED.get((drift.function, _change(drift)), '')}",
                 flush=True,
             )
     print(dict(fates))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kernels' answers kept, so that a model can be held against them without compiling and booting again.
 
-`python -m tests.kernel.held record FILE [LOG...]` keeps what the trees that are there answer to `model conform`, and the
-consoles of boots; `python -m tests.kernel.held conform|boot FILE` compares the model, with exit status 1 if it differs.
+`python -m tests.kernel.held record FILE [LOG...]` keeps what the trees that are there answer to `model conform`, and
+the consoles of boots; `python -m tests.kernel.held conform|boot FILE` compares the model, with exit status 1 if it
+differs.
 """
 
 from __future__ import annotations

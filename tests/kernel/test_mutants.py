@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Real P2P code with one token changed: each mutant that changes what is mapped how must be caught, at the right call.
 
-The places, and where a careful reader would report each, were labelled by reading (labels/mutants.toml); the mutants are made
-here, in memory. `python -m tests.kernel.test_mutants` prints each one's fate.
+The places, and where a careful reader would report each, were labelled by reading (labels/mutants.toml); the mutants
+are made here, in memory. `python -m tests.kernel.test_mutants` prints each one's fate.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def mutated(unit: Unit, label: dict[str, Any]) -> bytes:
 
 
 def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple[str, Place]]:
-    """What is reported on the files that know of map types: the rule and the call; only those that see the file `seen_by`."""
+    """What is reported on the files that know of map types: the rule and the call; only those that see the file
+    `seen_by`.
+    """
     known = rules.tables()
     options = scans.Options((root,), rules.select(rules.load(known=known.api), (), ()), known, tree=root)
     tree = Tree(root, overlay)
@@ -86,7 +88,9 @@ def found(root: Path, overlay: dict[str, bytes], seen_by: str = "") -> set[tuple
 
 
 def fates(root: Path, mutants: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str, set[tuple[str, Place]]]]:
-    """For each mutant whether it was caught, caught elsewhere, missed, or (one that maps nothing wrongly) left alone."""
+    """For each mutant whether it was caught, caught elsewhere, missed, or (one that maps nothing wrongly) left
+    alone.
+    """
     before = found(root, {})
     tree = Tree(root)
     for label in mutants:
@@ -119,6 +123,7 @@ if __name__ == "__main__":
             kept[what] = kept.get(what, 0) + 1
             if what not in ("caught", "left alone"):
                 print(
-                    f"{what}: {one['path']} {one['function']}() {one['word']}[{one['index']}] {one['change']}: {sorted(said)}"
+                    f"{what}: {one['path']} {one['function']}() {one['word']}[{one['index']}] {one['change']}: "
+                    f"{sorted(said)}"
                 )
         print(name, kept)

@@ -82,7 +82,8 @@ def test_b4_takes_the_whole_series(made: tuple[Path, produce.Made, list[tuple[st
     _git(tmp_path, "init", "-q")
     said = subprocess.run(
         [Path(sys.executable).parent / "b4", "--offline-mode", "am", "-m", box, "-o", tmp_path, first[1].decode()],
-        cwd=tmp_path, env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True,
+        cwd=tmp_path, env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]}, capture_output=True, text=True,
+        check=True,
     ).stderr  # fmt: skip
     assert f"Total patches: {len(mails)}" in said
     (taken,) = tmp_path.glob("*.mbx")
@@ -145,7 +146,8 @@ def _can_build() -> bool:
 
 
 def test_a_patched_driver_compiles_and_a_broken_one_is_told(kernel: Callable[[str], Path], tmp_path: Path,
-                                                            made: tuple[Path, produce.Made, list[tuple[str, bytes]]]) -> None:  # fmt: skip
+                                                            made: tuple[Path, produce.Made, list[tuple[str,
+                                                            bytes]]]) -> None:  # fmt: skip
     if not _can_build():
         pytest.skip("NO KERNEL BUILD: install make, flex, bison, bc, libelf-dev and libssl-dev")
     files = {file.path: file for one in made[1].changes for file in one.files}

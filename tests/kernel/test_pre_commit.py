@@ -59,13 +59,15 @@ ZERO = "#define WIN_ATTRS 0\n"
         pytest.param({}, {"win.c": GOOD, "win.h": HEADER}, {}, "", id="a migrated one passes"),
         pytest.param({}, {"win.c": BAD}, {"win.c": GOOD}, "phys-missing-mmio", id="bad staged, good unstaged"),
         pytest.param({}, {"win.c": GOOD, "win.h": HEADER}, {"win.c": BAD}, "", id="good staged, bad unstaged"),
-        pytest.param({"win.c": GOOD, "win.h": HEADER}, {"win.h": ZERO}, {}, "phys-missing-mmio", id="a header breaks a driver"),
+        pytest.param({"win.c": GOOD, "win.h": HEADER}, {"win.h": ZERO}, {}, "phys-missing-mmio",
+        id="a header breaks a driver"),
         pytest.param({"win.c": OLD}, {"win.c": f"/* more */\n{OLD}"}, {}, "", id="old findings are left alone"),
         pytest.param({}, {f"win{n}.c": OLD for n in range(200)}, {}, "map-resource-bar", id="a big commit"),
     ],
 )  # fmt: skip
 def test_commit(
-    tmp_path: Path, installed: Path, before: dict[str, str], staged: dict[str, str], unstaged: dict[str, str], stopped: str
+    tmp_path: Path, installed: Path, before: dict[str, str], staged: dict[str, str], unstaged: dict[str, str],
+    stopped: str
 ) -> None:  # fmt: skip
     _repository(tmp_path, installed, "dmamigrate")
     _write(tmp_path, before)

@@ -15,8 +15,10 @@ from dmamigrate.syntax.source import Source
 from dmamigrate.syntax.unit import Unit
 
 pytestmark = pytest.mark.kernel
-_FOLDERS = ("include", "lib", "mm", "kernel", "arch/x86/include", "arch/arm64/include", "arch/powerpc", "net/core", "sound/core",
-            "drivers/base", "drivers/of", "drivers/pci", "drivers/acpi", "drivers/pnp", "drivers/mcb", "drivers/media/common")  # fmt: skip
+_FOLDERS = ("include", "lib", "mm", "kernel", "arch/x86/include", "arch/arm64/include", "arch/powerpc", "net/core",
+"sound/core",
+            "drivers/base", "drivers/of", "drivers/pci", "drivers/acpi", "drivers/pnp", "drivers/mcb",
+            "drivers/media/common")  # fmt: skip
 
 
 def test_every_name_is_known_to_some_kernel(kernel: Callable[[str], Path]) -> None:

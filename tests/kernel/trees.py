@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Real kernel trees for the kernel lane: Debian's source packages, from the mirror that this machine's apt uses.
 
-`python -m tests.kernel.trees VERSION...` unpacks each (6.12, 7.3, ... or "newest") and prints its folder. Trees are kept
-in $DMAMIGRATE_TREES, by default below the user's cache, and unpacked once. Nothing is installed and apt's own state is
-not touched.
+`python -m tests.kernel.trees VERSION...` unpacks each (6.12, 7.3, ... or "newest") and prints its folder. Trees are
+kept in $DMAMIGRATE_TREES, by default below the user's cache, and unpacked once. Nothing is installed and apt's own
+state is not touched.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def _apt() -> tuple[str, ...]:
     lines += [f"deb [signed-by={_KEYRING}] {security} bookworm-security main"] if security else []
     (state / "sources.list").write_text("\n".join(lines) + "\n")
     options = (
-        f"Dir::Etc::sourcelist={state}/sources.list", "Dir::Etc::sourceparts=/dev/null", f"Dir::State::Lists={state}/lists",
+        f"Dir::Etc::sourcelist={state}/sources.list", "Dir::Etc::sourceparts=/dev/null",
+        f"Dir::State::Lists={state}/lists",
         f"Dir::State::status={state}/status", f"Dir::Cache={state}/cache", "APT::Sandbox::User=root",
     )  # fmt: skip
     words = tuple(word for option in options for word in ("-o", option))

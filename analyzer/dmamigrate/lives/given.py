@@ -108,7 +108,8 @@ class Given:
 
 
 def same_place(engine: Engine, one: Site, other: Site, role: str) -> bool:
-    """Whether an argument of two calls is written alike: one place of one function, a member of one struct, or made of such.
+    """Whether an argument of two calls is written alike: one place of one function, a member of one struct, or made of
+    such.
 
     What is asked of both then has one answer, if any: there is no need to look for it.
     """

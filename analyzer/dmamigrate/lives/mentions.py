@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a call of the API is named and not seen to be called: what goes through a pointer, an alias or a macro's argument."""
+"""Where a call of the API is named and not seen to be called: what goes through a pointer, an alias or a macro's
+argument.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _PASTED = re.compile(rb"\b(\w{4,})\s*##")
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A name of the API at a byte of a file, for a call that lacks arguments with the key under which that is written."""
+    """A name of the API at a byte of a file, for a call that lacks arguments with the key under which that is
+    written.
+    """
 
     at: int
     name: str

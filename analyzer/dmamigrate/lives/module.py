@@ -32,7 +32,9 @@ class Defect:
 
 @dataclass(frozen=True)
 class Module:
-    """The files of one module that are asked about, their lives, and what each call is given; `pages` asks for all memory."""
+    """The files of one module that are asked about, their lives, and what each call is given; `pages` asks for all
+    memory.
+    """
 
     engine: Engine
     files: tuple[str, ...]

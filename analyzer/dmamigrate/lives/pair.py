@@ -2,9 +2,9 @@
 """The life of a mapping: which checks, syncs and unmaps act on the address that a map call returned.
 
 Every call that is handed an address is asked which map calls made that address (values/origins.py keeps the maker of a
-DMA address). A call is claimed by the maps that its address may come from; `shared` are those whose address may also come
-from elsewhere, and `orphans` the unmaps that no map was found for. IOVA ranges have no handle: what links, unlinks and
-destroys belongs together by the state that it is handed (values/holders.py).
+DMA address). A call is claimed by the maps that its address may come from; `shared` are those whose address may also
+come from elsewhere, and `orphans` the unmaps that no map was found for. IOVA ranges have no handle: what links, unlinks
+and destroys belongs together by the state that it is handed (values/holders.py).
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Life:
 
 @dataclass(frozen=True)
 class Lives:
-    """All lives of one module, the unmaps without a map (with what their handle traces to), and what was not analysable."""
+    """All lives of one module, the unmaps without a map (with what their handle traces to), and what was not
+    analysable.
+    """
 
     lives: tuple[Life, ...]
     orphans: tuple[tuple[Site, Origin], ...]
@@ -75,7 +77,9 @@ class _Collected:
 
 
 def lives(engine: Engine, paths: Collection[str], pages: bool = False) -> Lives:
-    """Pair the maps and unmaps of the files `paths`, which are those of one module; with `pages`, ordinary memory's too."""
+    """Pair the maps and unmaps of the files `paths`, which are those of one module; with `pages`, ordinary memory's
+    too.
+    """
     held = _collected(engine, paths, pages)
     acts: dict[Key, list[Site]] = {key: [] for key in held.maps}
     shared: set[Key] = set()
@@ -231,7 +235,9 @@ def _mapped_instead(site: Site, maps: dict[Key, Site]) -> Key | None:
 
 
 def _set_at(fn: Function, node: int, place: Expr) -> set[tuple[int, int]]:
-    """Where `place` may have been set: assigned, filled in by a call that was handed its address, or before the function began."""
+    """Where `place` may have been set: assigned, filled in by a call that was handed its address, or before the
+    function began.
+    """
     found = reaching(fn, node, place)
     before = {(0, 0)} if found.entry and isinstance(strip(place), Name) else set()
     return before | {

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The calls of the mapping API in one file, each where it is written or, for a macro that wraps it, where that is used."""
+"""The calls of the mapping API in one file, each where it is written or, for a macro that wraps it, where that is
+used.
+"""
 
 from __future__ import annotations
 

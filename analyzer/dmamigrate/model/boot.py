@@ -64,7 +64,8 @@ class Arch:
 _MAKE = (("make", "make"), ("gcc", "gcc"), ("bc", "bc"), ("bison", "bison"), ("flex", "flex"))
 X86 = Arch(
     "x86_64", (), "arch/x86/boot/bzImage", "gcc",
-    ("qemu-system-x86_64", "-machine", "q35", "-cpu", "EPYC", "-device", "intel-iommu,intremap=off,aw-bits=48"), "ttyS0",
+    ("qemu-system-x86_64", "-machine", "q35", "-cpu", "EPYC", "-device", "intel-iommu,intremap=off,aw-bits=48"),
+    "ttyS0",
     (*_MAKE, ("qemu-system-x86_64", "qemu-system-x86")),
     (
         Configuration("direct", "intel_iommu=off", "active"),
@@ -116,7 +117,8 @@ def possible() -> list[Arch]:
 
 def _lacking(arch: Arch) -> str:
     packages = " ".join(missing(arch))
-    return f"{arch.name}: a boot needs what is not installed; on Debian: apt-get install --no-install-recommends {packages}"
+    install = f"apt-get install --no-install-recommends {packages}"
+    return f"{arch.name}: a boot needs what is not installed; on Debian: {install}"
 
 
 def machines(arches: Sequence[Arch], names: Sequence[str]) -> Sequence[str]:
@@ -137,7 +139,8 @@ def _run(command: Sequence[str], seconds: int, what: str, cwd: Path | None = Non
     """Run a build step. Raises ModelError with its last line if it fails or takes too long."""
     try:
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace",
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+            errors="replace",
             cwd=cwd, start_new_session=True,
         ) as running:  # fmt: skip
             try:
@@ -188,7 +191,9 @@ def kernel(arch: Arch, tree: Path, say: Callable[[str], None]) -> Path:
 
 
 def initramfs(arch: Arch, out: Path, folder: Path) -> Path:
-    """The whole user space: the module, and one static program that loads it. Raises ModelError if one does not compile."""
+    """The whole user space: the module, and one static program that loads it. Raises ModelError if one does not
+    compile.
+    """
     sources = [_SOURCES / name for name in ("dmaprobe.c", "Makefile", "init.c")]
     kept = out / f"initramfs-{_key(*sources)}.gz"
     if kept.exists():

@@ -16,7 +16,8 @@ from dmamigrate.model.machine import ERROR, Attrs
 from dmamigrate.model.states import ATTR_BITS, State, impossible
 
 _UNMAP_OF = {
-    "dma_map_resource": "dma_unmap_resource", "dma_map_phys": "dma_unmap_phys", "dma_map_page_attrs": "dma_unmap_page_attrs",
+    "dma_map_resource": "dma_unmap_resource", "dma_map_phys": "dma_unmap_phys",
+    "dma_map_page_attrs": "dma_unmap_page_attrs",
     "dma_iova_link": "dma_iova_destroy", "dma_map_sg_attrs": "dma_unmap_sg_attrs",
 }  # fmt: skip
 _MAP_TYPES = {"2": "not supported", "3": "bus address", "4": "host bridge"}
@@ -63,7 +64,8 @@ def _answer(fields: list[str], configuration: Configuration, p2p: str) -> Answer
      address, mapped, undone, said, left, synced) = fields  # fmt: skip
     state = State(
         backend, memory, direction, coherent == "1", configuration.swiotlb, reachable == "1", range_map=ranges != "0",
-        debug=True, untrusted=untrusted == "1", kmalloc_bounce=small == "1", aligned=aligned == "1", covered=ranges != "2",
+        debug=True, untrusted=untrusted == "1", kmalloc_bounce=small == "1", aligned=aligned == "1",
+        covered=ranges != "2",
         min_align=configuration.min_align, map_type=p2p if memory == "p2p-page" else "none",
     )  # fmt: skip
     life = (call, _attrs(attrs), _UNMAP_OF[end], _attrs(at_end))
@@ -92,7 +94,8 @@ def expected(answer: Answer, version: str) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One boot against the model: outcomes by call, what differs (the kernel's and the model's), what was left out and why.
+    """One boot against the model: outcomes by call, what differs (the kernel's and the model's), what was left out and
+    why.
 
     `once` counts messages that a kernel prints once a boot, and that were not there again.
     """

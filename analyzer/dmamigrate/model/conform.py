@@ -40,8 +40,8 @@ class Disagreement:
 class Conformance:
     """What a run found.
 
-    `functions` counts the tree's functions that ran, `by_call` the states and disagreements of each call, `drifted` what
-    could not be run, as text with the reason. `plan` is the version whose model was asked.
+    `functions` counts the tree's functions that ran, `by_call` the states and disagreements of each call, `drifted`
+    what could not be run, as text with the reason. `plan` is the version whose model was asked.
     """
 
     version: str
@@ -145,7 +145,8 @@ def _compile(functions: Sequence[Function], plan: str, header: str, folder: Path
 
 
 def answers(harness: Harness, asked: Sequence[Question]) -> list[str]:
-    """The bits that the tree defines, then an answer for each question. Raises ModelError if the program does not end well.
+    """The bits that the tree defines, then an answer for each question. Raises ModelError if the program does not end
+    well.
 
     The program can only compute, read and write (seccomp), and neither runs nor hangs for ever.
     """
@@ -233,8 +234,8 @@ def build(root: Path, plan: str, wish: Wish, folder: Path) -> Harness:
 def conform(root: Path, version: str, wish: Wish | None = None) -> Conformance:
     """Run the questions through the kernel's functions and through the model.
 
-    Functions of the tree at `root` are compiled and run, in a private folder and with a time limit. Raises ModelError if
-    the tree cannot be asked.
+    Functions of the tree at `root` are compiled and run, in a private folder and with a time limit. Raises ModelError
+    if the tree cannot be asked.
     """
     wish = wish or Wish()
     plan = extract.plan_for(version, wish.nearest)

@@ -20,8 +20,9 @@ def _given(call: str, attrs: Attrs) -> Attrs:
 def reports(life: tuple[str, Attrs, str, Attrs], state: State, version: str) -> tuple[str, ...]:
     """What dma-debug reports of a map and an unmap with their attributes, in the order in which it does.
 
-    kernel/dma/debug.c: debug_dma_map_phys() looks whether MMIO is RAM, after the map; check_unmap() compares attributes.
-    Calls without dma-debug (dma_iova_*()) and lists report nothing of this. An unmap that returns early leaves its entry.
+    kernel/dma/debug.c: debug_dma_map_phys() looks whether MMIO is RAM, after the map; check_unmap() compares
+    attributes. Calls without dma-debug (dma_iova_*()) and lists report nothing of this. An unmap that returns early
+    leaves its entry.
     """
     call, attrs, end, end_attrs = life
     mapped = run_map(call, state, version, attrs)

@@ -25,7 +25,9 @@ from dmamigrate.model.states import CC_SHARED, MMIO, REQUIRE_COHERENT, SKIP_CPU_
 
 
 def dma_direct_map_resource(m: Machine) -> str:
-    """kernel/dma/direct.c: dma_direct_map_resource(), up to 6.17: neither translation nor swiotlb=force is looked at."""
+    """kernel/dma/direct.c: dma_direct_map_resource(), up to 6.17: neither translation nor swiotlb=force is looked
+    at.
+    """
     if not dma_capable(m, "P", frozenset()):
         m.did("warn")
         return ERROR

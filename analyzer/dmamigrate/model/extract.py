@@ -67,7 +67,8 @@ _PHYS: tuple[Part, ...] = (
                        "__dma_sync_single_for_device"),
     ("sg", _MAPPING, "__dma_map_sg_attrs dma_map_sgtable dma_unmap_sg_attrs"),
     ("users", _MAPPING, "dma_need_unmap"),
-    ("users", _BLK, "blk_can_dma_map_iova blk_dma_map_bus blk_dma_map_direct blk_rq_dma_map_iova blk_dma_map_iter_start"),
+    ("users", _BLK, "blk_can_dma_map_iova blk_dma_map_bus blk_dma_map_direct blk_rq_dma_map_iova "
+                    "blk_dma_map_iter_start"),
     ("users", _BLK_H, "blk_rq_dma_unmap"),
     ("users", _HMM, "hmm_dma_map_pfn hmm_dma_unmap_pfn"),
 )  # fmt: skip
@@ -84,9 +85,11 @@ _SG_PAGE = ("sg", _MAPPING, "__dma_map_sg_attrs dma_map_sgtable dma_unmap_sg_att
 _PLANS: dict[str, tuple[Part, ...]] = {
     "6.1": (*_FIRST, *_PAGE, ("core", _MAPPING, "dma_sync_single_for_cpu dma_sync_single_for_device"), _SG_PAGE),
     "6.12": (*_FIRST, *_PAGE, ("core", _MAPPING, "__dma_sync_single_for_cpu __dma_sync_single_for_device"), _SG_PAGE),
-    "7.2": (*_FIRST, ("core", _DIRECT_INLINE, f"{_TRANSLATE} __phys_to_dma phys_to_dma_unencrypted phys_to_dma dma_to_phys "
+    "7.2": (*_FIRST, ("core", _DIRECT_INLINE,
+    f"{_TRANSLATE} __phys_to_dma phys_to_dma_unencrypted phys_to_dma dma_to_phys "
                                               "dma_capable"), *_PHYS),
-    "7.3": (*_FIRST, ("core", _DIRECT_INLINE, f"{_TRANSLATE} __phys_to_dma phys_to_dma_unencrypted phys_to_dma_encrypted "
+    "7.3": (*_FIRST, ("core", _DIRECT_INLINE,
+    f"{_TRANSLATE} __phys_to_dma phys_to_dma_unencrypted phys_to_dma_encrypted "
                                               "phys_to_dma dma_to_phys dma_capable"), *_PHYS),
 }  # fmt: skip
 # How the harness is to be built for each version.

@@ -52,7 +52,9 @@ Range = tuple[str, int]  # a name and an offset in what it names
 
 
 def alloc_iova(m: Machine, size: int) -> str | None:
-    """drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova(), with the device's mask as the limit; None if there is no space."""
+    """drivers/iommu/dma-iommu.c: iommu_dma_alloc_iova(), with the device's mask as the limit; None if there is no
+    space.
+    """
     fails = m.state.iommu_fails == "no iova"
     m.noted(f"alloc IOVA {size:x}{' fails' if fails else ''}")
     m.iovas += not fails
@@ -60,7 +62,9 @@ def alloc_iova(m: Machine, size: int) -> str | None:
 
 
 def free_iova(m: Machine, iova: Range, size: int, how: str) -> None:
-    """drivers/iommu/dma-iommu.c: iommu_dma_free_iova(): at once, queued until the IOTLB is flushed, or of what never mapped."""
+    """drivers/iommu/dma-iommu.c: iommu_dma_free_iova(): at once, queued until the IOTLB is flushed, or of what never
+    mapped.
+    """
     m.noted(f"free {at(*iova)} {size:x} {how}")
 
 
@@ -89,8 +93,8 @@ def iommu_unmap(m: Machine, iova: Range, size: int, queued: bool) -> None:
 def _clean_padding(m: Machine, attrs: Attrs, buffer: Buffer) -> None:
     """What of the bounce slot's granules is zeroed: leftovers are not for an untrusted device to see.
 
-    drivers/iommu/dma-iommu.c: iommu_dma_map_swiotlb(); to 6.17 iommu_dma_map_page(), where 6.1 does so for every device,
-    and without copying it in, also zeroes the data.
+    drivers/iommu/dma-iommu.c: iommu_dma_map_swiotlb(); to 6.17 iommu_dma_map_page(), where 6.1 does so for every
+    device, and without copying it in, also zeroes the data.
     """
     start = kept_bits(m, buffer.offset)
     end = start + buffer.size
@@ -162,7 +166,9 @@ def iommu_dma_map(m: Machine, attrs: Attrs, buffer: Buffer) -> str:
 
 
 def iommu_dma_map_resource(m: Machine, attrs: Attrs) -> str:
-    """drivers/iommu/dma-iommu.c: iommu_dma_map_resource(), up to 6.17: IOMMU_MMIO, as if the device were not coherent."""
+    """drivers/iommu/dma-iommu.c: iommu_dma_map_resource(), up to 6.17: IOMMU_MMIO, as if the device were not
+    coherent.
+    """
     words = dma_info_to_prot(m, False, attrs)
     return _iommu_dma_map(m, "P", f"MMIO|{words}", m.buffer) or ERROR
 

@@ -105,7 +105,9 @@ def _link_swiotlb(m: Machine, start: int, buffer: Buffer, attrs: Attrs) -> bool:
 
 
 def dma_iova_link_at(m: Machine, offset: int, buffer: Buffer, attrs: Attrs) -> bool:
-    """drivers/iommu/dma-iommu.c: dma_iova_link() at an offset of the state, which begins where its first buffer does."""
+    """drivers/iommu/dma-iommu.c: dma_iova_link() at an offset of the state, which begins where its first buffer
+    does.
+    """
     coherent_only = m.version >= (7, 0) and REQUIRE_COHERENT in attrs
     pad = buffer.offset % m.geometry.granule
     if pad and offset:
@@ -130,7 +132,8 @@ def dma_iova_sync(m: Machine, buffer: Buffer) -> None:
 
 
 def dma_iova_link(m: Machine, attrs: Attrs) -> str:
-    """drivers/iommu/dma-iommu.c: dma_iova_try_alloc(), dma_iova_link(), dma_iova_sync(), and dma_iova_free() if that fails.
+    """drivers/iommu/dma-iommu.c: dma_iova_try_alloc(), dma_iova_link(), dma_iova_sync(), and dma_iova_free() if that
+    fails.
 
     Raises ModelError for a version without them.
     """
@@ -150,7 +153,9 @@ def linked_address(m: Machine) -> str:
 
 
 def _slowly(m: Machine, start: int, size: int, attrs: Attrs) -> None:
-    """drivers/iommu/dma-iommu.c: iommu_dma_iova_unlink_range_slow(): granule by granule, asking the IOMMU what is there."""
+    """drivers/iommu/dma-iommu.c: iommu_dma_iova_unlink_range_slow(): granule by granule, asking the IOMMU what is
+    there.
+    """
     granule = m.geometry.granule
     here, end = start, start + size
     while here < end:

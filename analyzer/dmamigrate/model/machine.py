@@ -2,12 +2,12 @@
 """What every call of the model stands on: a run with its effects, addresses, and the bounce pool.
 
 An address is a word: `P` the physical address that was passed, `B` its bounce buffer, `IOVA`, `OPS` what a dma_map_ops
-callback returned, `BUS` a PCI bus address, `ERROR`. Suffixes say how it was changed: `+range` by dma-ranges, `+enc` by the
-encryption bit, `+shared` by a realm's shared bit.
+callback returned, `BUS` a PCI bus address, `ERROR`. Suffixes say how it was changed: `+range` by dma-ranges, `+enc` by
+the encryption bit, `+shared` by a realm's shared bit.
 
 Effects are words too, in the order in which they happen. Beside them a run keeps the same story exactly, with offsets,
-sizes, directions and attributes (all numbers hexadecimal, offsets from the start of the memory or the IOVA): that is what
-`conform` compares with the kernel's own functions.
+sizes, directions and attributes (all numbers hexadecimal, offsets from the start of the memory or the IOVA): that is
+what `conform` compares with the kernel's own functions.
 """
 
 from __future__ import annotations
@@ -210,7 +210,9 @@ def force_dma_unencrypted(m: Machine) -> bool:
 
 
 def dma_capable(m: Machine, address: str, attrs: Attrs) -> bool:
-    """include/linux/dma-direct.h: dma_capable(). Since 7.3 encrypted RAM is not capable for a device that needs it shared."""
+    """include/linux/dma-direct.h: dma_capable(). Since 7.3 encrypted RAM is not capable for a device that needs it
+    shared.
+    """
     if address == ERROR:
         return False
     if m.version >= (7, 3) and CC_SHARED not in attrs and force_dma_unencrypted(m):

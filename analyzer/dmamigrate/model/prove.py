@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prove every rule: each rewrite for each origin and version, and each wrong rewrite refuted for the reason it names."""
+"""Prove every rule: each rewrite for each origin and version, and each wrong rewrite refuted for the reason it
+names.
+"""
 
 from __future__ import annotations
 

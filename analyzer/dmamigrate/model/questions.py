@@ -64,7 +64,8 @@ class Question:
         fails = ("", "no iova", "map", "map 2").index(s.iommu_fails)
         kind = MAP_TYPES.index(s.map_type if s.map_type != "none" or s.memory != "p2p-page" else "host bridge")
         numbers = (
-            self.call, self.call, _bits(self.attrs), _bits(self.unmap_attrs), BACKENDS.index(s.backend), kind, _DIRS[s.dir],
+            self.call, self.call, _bits(self.attrs), _bits(self.unmap_attrs), BACKENDS.index(s.backend), kind,
+            _DIRS[s.dir],
             s.coherent, SWIOTLB.index(s.swiotlb), self.reach, ENCRYPTION.index(s.cc), s.range_map, s.covered, s.debug,
             s.untrusted, s.kmalloc_bounce, ("none", "granule", "beyond").index(s.min_align), s.flush_queue, fails,
             s.has_mask, g.offset, g.size, g.granule, self.syncs,
@@ -115,8 +116,8 @@ def _pairs(version: str) -> list[tuple[Attrs, Attrs]]:
 def questions(version: str, groups: Sequence[str]) -> Iterator[Question]:
     """What to ask a tree of this version that has these groups of functions.
 
-    The fields that decide between paths are crossed in full; direction, dma-debug, how an address is reached and where the
-    buffer lies in its granule go round.
+    The fields that decide between paths are crossed in full; direction, dma-debug, how an address is reached and where
+    the buffer lies in its granule go round.
     """
     made = {"core": _core, "sg": _sg, "iova": _iova, "users": _users}
     for group in groups:
@@ -178,7 +179,8 @@ def _iommu_states(kinds: Sequence[str]) -> Iterator[State]:
 
 # offset and size: whole granules, a part of one, a part that ends one, head and middle, all three, head and tail, tail
 _BUFFERS = (
-    (0, 0x1000), (0x40, 0x80), (0, 0x80), (0, 0x180), (0x40, 0xFC0), (0x40, 0x1FC0), (0x40, 0x3000), (0x40, 0x1000), (0, 0x2080),
+    (0, 0x1000), (0x40, 0x80), (0, 0x80), (0, 0x180), (0x40, 0xFC0), (0x40, 0x1FC0), (0x40, 0x3000), (0x40, 0x1000), (0,
+    0x2080),
 )  # fmt: skip
 
 

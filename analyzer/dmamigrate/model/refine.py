@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Refinement: is a life after a change what it was before, or better, in every state that its memory allows.
 
-A life is a map and the unmap of what it returned. It is *better* where the old one broke a safety property and the new one
-breaks fewer, and else does the same. That a mapping fails which worked before is better only if the old one would have
-bounced device memory or done cache maintenance on it; what KMSAN is told never counts for that.
+A life is a map and the unmap of what it returned. It is *better* where the old one broke a safety property and the new
+one breaks fewer, and else does the same. That a mapping fails which worked before is better only if the old one would
+have bounced device memory or done cache maintenance on it; what KMSAN is told never counts for that.
 """
 
 from __future__ import annotations

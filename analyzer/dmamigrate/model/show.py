@@ -17,21 +17,23 @@ from dmamigrate.model.versions import behaviour
 
 _MEMORY = ("ram", "mmio", "p2p-page")
 _UNMAP_OF = {
-    "dma_map_resource": "dma_unmap_resource", "dma_map_phys": "dma_unmap_phys", "dma_map_page_attrs": "dma_unmap_page_attrs",
-    "dma_map_single_attrs": "dma_unmap_single_attrs", "dma_iova_link": "dma_iova_destroy", "dma_map_sg_attrs": "dma_unmap_sg_attrs",
+    "dma_map_resource": "dma_unmap_resource", "dma_map_phys": "dma_unmap_phys",
+    "dma_map_page_attrs": "dma_unmap_page_attrs",
+    "dma_map_single_attrs": "dma_unmap_single_attrs", "dma_iova_link": "dma_iova_destroy",
+    "dma_map_sg_attrs": "dma_unmap_sg_attrs",
     "blk_dma_map_iter_start": "blk_rq_dma_unmap", "hmm_dma_map_pfn": "hmm_dma_unmap_pfn",
 }  # fmt: skip
 _PLAIN = State()
 _LEGEND = """
-Addresses: P the physical address that was passed, B its bounce buffer, IOVA, OPS what a dma_map_ops table returned, BUS a
-  PCI bus address, ERROR DMA_MAPPING_ERROR; +range translated by dma-ranges, +enc with the encryption bit, +shared with a
-  realm's shared bit, "IOVA of B" an IOVA that leads to the bounce buffer.
-Effects, in order: bounce P (the CPU copies it), release bounce with or without copying back, cache for device/CPU P (cache
-  maintenance by its kernel address), iommu_map P PROT, iommu_unmap, ops NAME [MMIO] (the table's callback), "table maps it
-  as memory", kmsan (the contents are looked at), warn (a WARN or a message), Oops, BUG.
-Backends: "ops" maps MMIO (arm, xen-swiotlb), "ops refusing MMIO" returns an error (vio, sparc, alpha, gart, ...), "ops
-  ignoring MMIO" maps it as memory (powerpc's TCE, sparc's io-unit), "ops with arch direct hook" and "ops bypassed" are
-  powerpc's.
+Addresses: P the physical address that was passed, B its bounce buffer, IOVA, OPS what a dma_map_ops table returned,
+  BUS a PCI bus address, ERROR DMA_MAPPING_ERROR; +range translated by dma-ranges, +enc with the encryption bit,
+  +shared with a realm's shared bit, "IOVA of B" an IOVA that leads to the bounce buffer.
+Effects, in order: bounce P (the CPU copies it), release bounce with or without copying back, cache for device/CPU P
+  (cache maintenance by its kernel address), iommu_map P PROT, iommu_unmap, ops NAME [MMIO] (the table's callback),
+  "table maps it as memory", kmsan (the contents are looked at), warn (a WARN or a message), Oops, BUG.
+Backends: "ops" maps MMIO (arm, xen-swiotlb), "ops refusing MMIO" returns an error (vio, sparc, alpha, gart, ...),
+  "ops ignoring MMIO" maps it as memory (powerpc's TCE, sparc's io-unit), "ops with arch direct hook" and "ops
+  bypassed" are powerpc's.
 """
 
 

@@ -30,7 +30,8 @@ ATTR_BITS = {
 #                               up to 6.18 a table without map_resource()
 #   "ops ignoring MMIO"         maps it as memory: powerpc's TCE, sparc's io-unit
 #   "ops without callback"      has no map_phys() at all, of which no tree from 6.19 on has one, and no map_resource()
-#   "ops with arch direct hook" powerpc on pseries: TCE, but the architecture may say direct (arch/powerpc/kernel/dma-iommu.c)
+#   "ops with arch direct hook" powerpc on pseries: TCE, but the architecture may say direct
+# (arch/powerpc/kernel/dma-iommu.c)
 #   "ops bypassed"              dev->dma_ops_bypass: direct where the mask covers what direct mapping needs, else TCE
 BACKENDS = (
     "direct", "dma-iommu", "ops", "ops refusing MMIO", "ops ignoring MMIO", "ops without callback",
@@ -39,9 +40,9 @@ BACKENDS = (
 DIRECTIONS = ("DMA_TO_DEVICE", "DMA_FROM_DEVICE", "DMA_BIDIRECTIONAL")
 SWIOTLB = ("off", "active", "forced", "full")
 # Memory encryption. A host (SME) and an SEV guest set the C-bit in the encrypted form of an address, TDX has no bit in
-# either form, an arm64 realm (CCA) sets the top bit of the shared form. "SME (short mask)" is a host whose device cannot
-# address the C-bit, for which force_dma_unencrypted() holds. A guest's device that is trusted (TDISP) is no state of its
-# own: no force_dma_unencrypted() up to 7.3 asks for the device in a guest.
+# either form, an arm64 realm (CCA) sets the top bit of the shared form. "SME (short mask)" is a host whose device
+# cannot address the C-bit, for which force_dma_unencrypted() holds. A guest's device that is trusted (TDISP) is no
+# state of its own: no force_dma_unencrypted() up to 7.3 asks for the device in a guest.
 ENCRYPTION = ("none", "SME", "SME (short mask)", "SEV", "TDX", "CCA")
 MAP_TYPES = ("none", "bus address", "host bridge", "not supported")
 
@@ -66,12 +67,12 @@ MEMORY_OF: dict[Kind, tuple[str, ...]] = {
 class State:
     """One state of the device, the kernel and the memory.
 
-    `reachable` says that the device's mask and bus limit cover the address, `aligned` that address and size are multiples
-    of the IOMMU granule, `range_map` that dma-ranges translate and `covered` that one of them covers the address,
-    `kmalloc_bounce` that the buffer shares a cache line. `min_align` is what dma_set_min_align_mask() was given: "none",
-    "granule" (the IOMMU granule less one) or "beyond" it. `iommu_fails` is "", "no iova", "map" or "map 2" (the second); `map_type` what
-    pci_p2pdma_state() says of a page of the P2P memory. `has_mask` is false for a device without dev->dma_mask,
-    `pool_reachable` where the mask does not even cover the bounce pool.
+    `reachable` says that the device's mask and bus limit cover the address, `aligned` that address and size are
+    multiples of the IOMMU granule, `range_map` that dma-ranges translate and `covered` that one of them covers the
+    address, `kmalloc_bounce` that the buffer shares a cache line. `min_align` is what dma_set_min_align_mask() was
+    given: "none", "granule" (the IOMMU granule less one) or "beyond" it. `iommu_fails` is "", "no iova", "map" or "map
+    2" (the second); `map_type` what pci_p2pdma_state() says of a page of the P2P memory. `has_mask` is false for a
+    device without dev->dma_mask, `pool_reachable` where the mask does not even cover the bounce pool.
     """
 
     backend: str = "direct"
@@ -152,7 +153,9 @@ _CC_RANGE = (
 
 
 def everything(memory: tuple[str, ...] = MEMORY, directions: tuple[str, ...] = DIRECTIONS) -> Iterator[State]:
-    """Every state of the fields that decide between the paths, also those in which two fields cannot matter together."""
+    """Every state of the fields that decide between the paths, also those in which two fields cannot matter
+    together.
+    """
     device = product(BACKENDS, memory, directions, _BOTH, SWIOTLB, _BOTH, ENCRYPTION)
     flags = tuple(product(_REVERSED, _REVERSED, _REVERSED, _REVERSED, _BOTH, _BOTH))
     for (backend, kind, direction, coherent, swiotlb, reachable, cc), rest in product(device, flags):

@@ -7,8 +7,8 @@ from functools import cache
 
 from dmamigrate.errors import UsageError
 
-# Where behaviour changed. 6.1, 6.12, 7.2 and 7.3 were read; 6.18, 6.19 and 7.0 are inferred from 7.2 and the merge of the
-# dma_map_phys() series.
+# Where behaviour changed. 6.1, 6.12, 7.2 and 7.3 were read; 6.18, 6.19 and 7.0 are inferred from 7.2 and the merge of
+# the dma_map_phys() series.
 KNOWN = ("6.1", "6.12", "6.18", "6.19", "7.0", "7.2", "7.3")
 _READ = frozenset({"6.1", "6.12", "7.2", "7.3"})
 
@@ -26,8 +26,8 @@ def release(version: str) -> tuple[int, int]:
 def behaviour(version: str) -> str:
     """The newest known version that is not newer than `version`.
 
-    Raises UsageError for one between 6.1 and 6.12, in which bouncing of small buffers came and which nobody read, and for
-    one before 6.1.
+    Raises UsageError for one between 6.1 and 6.12, in which bouncing of small buffers came and which nobody read, and
+    for one before 6.1.
     """
     wanted = release(version)
     if wanted < (6, 1) or (6, 1) < wanted < (6, 12):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether changed files still compile: before and after, each by its own goal, in private copies.
 
-A file of the kernel is built in a scratch tree that shares the kernel's files by links, any other one as an external module in
-a copy of its checkout. Makefiles run commands: what is compiled here is what the user pointed at, as that user.
+A file of the kernel is built in a scratch tree that shares the kernel's files by links, any other one as an external
+module in a copy of its checkout. Makefiles run commands: what is compiled here is what the user pointed at, as that
+user.
 """
 
 from __future__ import annotations
@@ -167,7 +168,9 @@ class External:
         return reason
 
     def _modules(self, path: str) -> Iterator[str]:
-        """The folders that may be the module's, the outermost first: those on the way to the file whose Makefile builds something."""
+        """The folders that may be the module's, the outermost first: those on the way to the file whose Makefile builds
+        something.
+        """
         parts = path.split("/")[:-1]
         for count in range(len(parts) + 1):
             folder = "/".join(parts[:count])
@@ -179,7 +182,9 @@ class External:
 
 
 def _copy_of(source: Path, target: Path) -> None:
-    """Copy a checkout: its files, and its links to files; no link to a folder, through which a build could write elsewhere."""
+    """Copy a checkout: its files, and its links to files; no link to a folder, through which a build could write
+    elsewhere.
+    """
     target.mkdir()
     for folder, folders, names in os.walk(source):
         folders[:] = [name for name in folders if name != ".git" and not os.path.islink(os.path.join(folder, name))]
@@ -219,7 +224,9 @@ class Builder(Protocol):
 
 
 def check(scratch: Builder, changes: Iterable[tuple[FileChange, ...]], jobs: int) -> Iterator[list[Built]]:
-    """For each change, what becomes of its files; all are compiled as they were first, so that only a patch is blamed for what it does."""
+    """For each change, what becomes of its files; all are compiled as they were first, so that only a patch is blamed
+    for what it does.
+    """
     held = list(changes)
     for files in held:
         for file in files:

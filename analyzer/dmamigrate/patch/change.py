@@ -33,7 +33,9 @@ class Change:
 
 
 def wanted(findings: Iterable[Finding], unproved: bool) -> list[Finding]:
-    """The findings whose rewrite may be written: those that are proved, with `unproved` any that is proposed and not refuted."""
+    """The findings whose rewrite may be written: those that are proved, with `unproved` any that is proposed and not
+    refuted.
+    """
     statuses = ("proved", "unknown") if unproved else ("proved",)
     return [f for f in findings if f.rewrite.status == "proposed" and f.verdict.status in statuses]
 

@@ -97,7 +97,9 @@ def built_into(root: Path, path: str) -> str | None:
 
 
 def driver(root: Path, path: str) -> str:
-    """What names the driver that `path` belongs to: a section of MAINTAINERS if it is one driver's, else what it is built into."""
+    """What names the driver that `path` belongs to: a section of MAINTAINERS if it is one driver's, else what it is
+    built into.
+    """
     folder = path.rpartition("/")[0]
     for title, pattern in sections(root, path):
         whole = pattern.rstrip("/") if pattern.endswith("/") else None

@@ -18,7 +18,9 @@ _PREFIX, _SUFFIX = ".dmamigrate-", ".part"
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What will stand at `target`, written to `part` beside it; `lock` is held open, so that no other run takes it for left over."""
+    """What will stand at `target`, written to `part` beside it; `lock` is held open, so that no other run takes it for
+    left over.
+    """
 
     part: Path
     target: Path
@@ -91,7 +93,9 @@ def stage(file: Path, data: bytes) -> Staged:
 
 
 def _create(folder: Path) -> tuple[Path, int]:
-    """A new file to write to, locked. Its name is short, since the one that it will take may be as long as names can be."""
+    """A new file to write to, locked. Its name is short, since the one that it will take may be as long as names can
+    be.
+    """
     while True:
         descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=folder)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

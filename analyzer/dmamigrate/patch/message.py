@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a patch says of itself: subject, what and why in sentences, and below the `---` the places that a maintainer can check."""
+"""What a patch says of itself: subject, what and why in sentences, and below the `---` the places that a maintainer can
+check.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a text has to know beside the change: the API version, who says so, and whether the driver is built on older kernels."""
+    """What a text has to know beside the change: the API version, who says so, and whether the driver is built on older
+    kernels.
+    """
 
     target: str
     tool: str
@@ -72,32 +76,43 @@ def _what(mapped: list[Finding], about: About) -> Iterator[str]:
     ends = ", and dma_unmap_phys() with the same attribute where the mapping ends" if any(map(_ends, moved)) else ""
     if moved and about.older:
         yield (
-            "Since v6.18 dma_map_phys() with DMA_ATTR_MMIO is what maps device memory; dma_map_resource() is a wrapper around it. Call"
+            "Since v6.18 dma_map_phys() with DMA_ATTR_MMIO is what maps device memory; dma_map_resource() is a "
+            "wrapper around it. Call"
             f" it directly{ends}."
         )
         yield (
-            "Older kernels have neither the function nor the attribute. For those, where the headers define no DMA_ATTR_MMIO, add"
-            " dma_map_phys() and dma_unmap_phys() on top of dma_map_resource(), so that the driver is built on them as before."
+            "Older kernels have neither the function nor the attribute. For those, where the headers define no "
+            "DMA_ATTR_MMIO, add"
+            " dma_map_phys() and dma_unmap_phys() on top of dma_map_resource(), so that the driver is built on them "
+            "as before."
         )
     elif moved:
         yield (
-            "Since v6.18 the DMA mapping API works on physical addresses, and dma_map_resource() is a wrapper that calls"
+            "Since v6.18 the DMA mapping API works on physical addresses, and dma_map_resource() is a wrapper that "
+            "calls"
             f" dma_map_phys() with DMA_ATTR_MMIO. Call that directly{ends}."
         )
     if any(finding.rule == _P2P for finding in mapped):
         yield (
-            "A P2P transfer through the host bridge is mapped by its physical address, and that is device memory: without"
-            " DMA_ATTR_MMIO an IOMMU maps it as cacheable, and caches are maintained or buffers bounced over it. Pass the attribute"
+            "A P2P transfer through the host bridge is mapped by its physical address, and that is device memory: "
+            "without"
+            " DMA_ATTR_MMIO an IOMMU maps it as cacheable, and caches are maintained or buffers bounced over it. Pass "
+            "the attribute"
             " where the map type says so."
         )
     if any(finding.rule == _HANDLE for finding in mapped):
         yield "An unmap takes the DMA address that the map returned: the physical one ends another mapping, or none."
     if any(finding.rule == _RENAMED for finding in mapped):
-        yield "The series that made physical addresses the DMA layer's currency renamed functions below its API. Follow it."
+        yield (
+            "The series that made physical addresses the DMA layer's currency renamed functions below its API."
+            " Follow it."
+        )
     if any(not migrates(finding) and finding.rule not in (_P2P, _HANDLE, _RENAMED) for finding in mapped):
         yield (
-            "dma_map_phys() takes an address for system memory unless it is told otherwise: an IOMMU then maps device memory as"
-            " cacheable, and caches are maintained or buffers bounced over it. Pass DMA_ATTR_MMIO when mapping and unmapping."
+            "dma_map_phys() takes an address for system memory unless it is told otherwise: an IOMMU then maps device "
+            "memory as"
+            " cacheable, and caches are maintained or buffers bounced over it. Pass DMA_ATTR_MMIO when mapping and "
+            "unmapping."
         )
 
 
@@ -139,7 +154,8 @@ def _why(mapped: list[Finding], about: About) -> str:
     if any(v.status != "proved" for v in verdicts):
         return f"Not verified: {next(v.reason for v in verdicts if v.status != 'proved')}."
     compared = (
-        f"{about.tool} ran the old and the new calls in its model of the v{about.target} DMA API, for direct mapping, IOMMUs, bounce"
+        f"{about.tool} ran the old and the new calls in its model of the v{about.target} DMA API, for direct mapping, "
+        f"IOMMUs, bounce"
         " buffers and memory encryption"
     )
     again = "`dmamigrate review` of this commit repeats that."
@@ -180,8 +196,10 @@ def cover(subjects: list[str], counts: list[int], left: list[str], about: About)
     prefix = prefixes.pop() if len(prefixes) == 1 else "treewide"
     paragraphs = [
         wrapped(
-            "Since v6.18 the DMA mapping API works on physical addresses, and device memory is mapped by dma_map_phys() with"
-            " DMA_ATTR_MMIO. This series moves the drivers whose mappings could be followed from map to unmap. Each patch stands on its"
+            "Since v6.18 the DMA mapping API works on physical addresses, and device memory is mapped by "
+            "dma_map_phys() with"
+            " DMA_ATTR_MMIO. This series moves the drivers whose mappings could be followed from map to unmap. Each "
+            "patch stands on its"
             " own."
         ),
         "Calls that each patch moves:\n\n"

@@ -146,7 +146,8 @@ def _built(root: Path, made: list[Change], tree: Path, jobs: int) -> tuple[list[
 def in_place(report: Report, made: Made, force: bool) -> list[str]:
     """Write the changes into the tree, and return the paths.
 
-    Raises UsageError, and changes nothing, if a file has changes that are not committed (unless `force`) or cannot be written.
+    Raises UsageError, and changes nothing, if a file has changes that are not committed (unless `force`) or cannot be
+    written.
     """
     root = Path(report.root)
     held = [file for one in made.changes for file in one.files]
@@ -241,7 +242,9 @@ def _told_apart(patches: list[Patch]) -> Iterable[Patch]:
 
 
 def _recipients(root: Path, paths: list[str], said: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Whom the tree's scripts/get_maintainer.pl names for the files: maintainers, and lists; where it names nobody, `said` has why."""
+    """Whom the tree's scripts/get_maintainer.pl names for the files: maintainers, and lists; where it names nobody,
+    `said` has why.
+    """
     script = root / "scripts/get_maintainer.pl"
     if not script.is_file():
         said.append("recipients: none, the tree has no scripts/get_maintainer.pl")

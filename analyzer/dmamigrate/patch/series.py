@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Changes as mails that git am, git send-email and b4 take, all of which git format-patch writes; only recipients are put in."""
+"""Changes as mails that git am, git send-email and b4 take, all of which git format-patch writes; only recipients are
+put in.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What all mails of a series share. `name` tells it from other series; `cover` is subject and text; `reroll` counts from 1."""
+    """What all mails of a series share. `name` tells it from other series; `cover` is subject and text; `reroll` counts
+    from 1.
+    """
 
     patches: tuple[Patch, ...]
     author: tuple[str, str]
@@ -86,7 +90,9 @@ def mails(series: Series) -> list[tuple[str, bytes]]:
 
 
 def _start(repository: git.Scratch, series: Series) -> tuple[str | None, str]:
-    """The user's commit that the series is made upon, if it is one, and the commit of ours or theirs that it follows."""
+    """The user's commit that the series is made upon, if it is one, and the commit of ours or theirs that it
+    follows.
+    """
     before: dict[str, bytes] = {}
     for patch in series.patches:
         before = {file.path: file.before for file in patch.change.files if file.before is not None} | before

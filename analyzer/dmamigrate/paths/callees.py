@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which callees matter to what is followed, and which may set a member, told by their text and that of what they call."""
+"""Which callees matter to what is followed, and which may set a member, told by their text and that of what they
+call.
+"""
 
 from __future__ import annotations
 

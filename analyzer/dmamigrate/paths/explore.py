@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every path through a function and the callees that matter, with what is known on each: flags, map types, conditions."""
+"""Every path through a function and the callees that matter, with what is known on each: flags, map types,
+conditions.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ def _leading_to(fn: Function, ends: frozenset[int]) -> set[int]:
 
 
 def _arm(fn: Function, start: int, without: set[int]) -> dict[int, list[int]]:
-    """The nodes from `start` on, each with those that follow, up to some others or out of the function; none if too many."""
+    """The nodes from `start` on, each with those that follow, up to some others or out of the function; none if too
+    many.
+    """
     found: dict[int, list[int]] = {}
     queue = [start]
     while queue:
@@ -92,7 +94,9 @@ def _through_nothing(fn: Function, start: int) -> set[int]:
 
 
 def is_known(frame: Frame, node: int, before: State, besides: str = "") -> bool:
-    """Whether anything is known of what a branch asks, `besides` apart: then both answers are ways that may be taken."""
+    """Whether anything is known of what a branch asks, `besides` apart: then both answers are ways that may be
+    taken.
+    """
     asked = frame.fn.nodes[node].expr
     places = {frame.place(part) for part in walk(asked)} if asked is not None else set()
     return any(place not in (None, besides) and before.get(place) is not None for place in places if place is not None)

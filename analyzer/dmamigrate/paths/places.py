@@ -69,7 +69,9 @@ class Frame:
 
 
 def enter(fn: Function, frame: Frame, node: int, call: Call) -> Frame:
-    """The frame of a call of `fn`; a parameter that the callee keeps as it is is what the caller handed it, a macro's always is."""
+    """The frame of a call of `fn`; a parameter that the callee keeps as it is is what the caller handed it, a macro's
+    always is.
+    """
     changed = frozenset[int]() if fn.macro else assigned(fn)
     bound: dict[int, str] = {}
     for index, variable in enumerate(fn.variables):
@@ -104,7 +106,9 @@ def behind(place: str, pointer: str) -> bool:
 
 
 def sources(frame: Frame, expr: Expr) -> frozenset[str]:
-    """The places that a value is computed from, through the function's assignments and out to its callers; flow is not regarded."""
+    """The places that a value is computed from, through the function's assignments and out to its callers; flow is not
+    regarded.
+    """
     found: set[str] = set()
     queue = [(frame, expr)]
     while queue:

@@ -79,7 +79,9 @@ class State:
         return State({**self.env, home: value}, self.trail)
 
     def forget(self, gone: Callable[[str, Value], bool]) -> State:
-        """Nothing is known any more of the places that `gone` chooses; a copy of such a place keeps what was known of it."""
+        """Nothing is known any more of the places that `gone` chooses; a copy of such a place keeps what was known of
+        it.
+        """
         env: Env = {}
         for key, value in self.env.items():
             if gone(key, value):

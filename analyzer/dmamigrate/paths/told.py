@@ -10,7 +10,9 @@ from dmamigrate.syntax.expr import Binary, Call, Expr, Member, Name, Unary, stri
 
 
 def other_than(place: Expr, known: Value, names: frozenset[str]) -> Flags | None:
-    """What is known of a place that is not a named constant; None for what is negative, which takes other values soon."""
+    """What is known of a place that is not a named constant; None for what is negative, which takes other values
+    soon.
+    """
     (name,) = names if len(names) == 1 else ("",)
     if not isinstance(place, Member | Name) or not isinstance(known, Flags) or not name or name.startswith("-"):
         return None

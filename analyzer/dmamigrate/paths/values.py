@@ -81,9 +81,9 @@ def constant(name: str, nonzero: bool = False) -> Flags:
 class Choice:
     """One of the named constants `all`: those that it `may` be.
 
-    `asked` says that the code asked for it here (else it came from elsewhere), `kept` that an earlier call left it in what
-    is passed on. `subject` are the places that what was asked about is computed from, empty if that is not known; `what`
-    names it in a report.
+    `asked` says that the code asked for it here (else it came from elsewhere), `kept` that an earlier call left it in
+    what is passed on. `subject` are the places that what was asked about is computed from, empty if that is not known;
+    `what` names it in a report.
     """
 
     may: frozenset[str]

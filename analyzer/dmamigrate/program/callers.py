@@ -116,7 +116,9 @@ class Callers:
         return sites, bool(sites), reason
 
     def _called_through(self, unit: Unit, member: str) -> tuple[list[CallSite], bool]:
-        """The calls through members of this name in one file, and whether nothing else is done with such a member there."""
+        """The calls through members of this name in one file, and whether nothing else is done with such a member
+        there.
+        """
         sites: list[CallSite] = []
         whole = True
         seen: set[int] = set()
@@ -152,7 +154,9 @@ def _named_otherwise(unit: Unit, name: str) -> str:
 
 
 def _uses(expr: Expr, member: str, asked: bool = True) -> Iterator[Expr]:
-    """The calls through a member of this name, and the places at which something else is done with it than to ask or set it."""
+    """The calls through a member of this name, and the places at which something else is done with it than to ask or
+    set it.
+    """
     expr = strip(expr)
     if isinstance(expr, Member) and expr.field == member:
         if not asked:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Macros of a driver's own that set what they are handed, or what they name: where they are used no store is to be seen.
+"""Macros of a driver's own that set what they are handed, or what they name: where they are used no store is to be
+seen.
 
 A macro sets an argument if its body assigns to it, takes its address, or hands it to what sets it, another macro too.
 """
@@ -33,9 +34,9 @@ _ANY = -1
 class Setting:
     """What sets without an assignment, as one module sees it.
 
-    By the name of a macro `arguments` has the parameters, from 0, that it sets, `members` those that name a member which it
-    sets, and `words` what it sets by a name of its own, a member's with a dot before it. `handed` matches up to an argument
-    of a call that may set it, `named` up to a member's name.
+    By the name of a macro `arguments` has the parameters, from 0, that it sets, `members` those that name a member
+    which it sets, and `words` what it sets by a name of its own, a member's with a dot before it. `handed` matches up
+    to an argument of a call that may set it, `named` up to a member's name.
     """
 
     arguments: dict[str, frozenset[int]]
@@ -55,7 +56,9 @@ class Setting:
 
 @dataclass(slots=True)
 class _Macro:
-    """A #define: what of its parameters, and what else, it sets so far; its calls, each with where its arguments begin."""
+    """A #define: what of its parameters, and what else, it sets so far; its calls, each with where its arguments
+    begin.
+    """
 
     params: tuple[bytes, ...]
     body: bytes

@@ -251,7 +251,9 @@ class Members:
                 yield from self._initialised(unit, item, tag, field)
 
     def _declared_otherwise(self, text: bytes, variable: bytes, tag: str, field: str, unit: Unit) -> bool:
-        """Whether the function `text` declares `variable` only as another struct, which has that member: cheaper than parsing it."""
+        """Whether the function `text` declares `variable` only as another struct, which has that member: cheaper than
+        parsing it.
+        """
         name = re.escape(variable)
         types = {m.decode() for m in re.findall(_AS_TYPE % name, text)}
         kinds = {struct_tag(self._types.resolve(CType(kind), unit)) for kind in types}

@@ -83,7 +83,9 @@ class Modules:
                 return folder
 
     def _reaches_up(self, folder: str) -> bool:
-        """Whether a folder's Makefile names something beside the folder: its files are then built, or built with, elsewhere."""
+        """Whether a folder's Makefile names something beside the folder: its files are then built, or built with,
+        elsewhere.
+        """
         return _UP.search(self.makefile(folder)) is not None
 
     def makefile(self, folder: str) -> str:
@@ -96,7 +98,9 @@ class Modules:
         return text
 
     def _find_makefile(self, folder: str) -> tuple[str, tuple[tuple[str, Seen], ...]]:
-        """The text of a folder's Makefile, or of the parts that another one includes, and the files that were looked at."""
+        """The text of a folder's Makefile, or of the parts that another one includes, and the files that were looked
+        at.
+        """
         tried: list[tuple[str, Seen]] = []
         parts = self._folder(folder).parts
         texts: list[str] = []

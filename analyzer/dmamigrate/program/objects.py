@@ -42,9 +42,9 @@ class Overwrite:
 class _Declared:
     """The names of what is declared as an object, as what holds one, or as a pointer to either, and by the file.
 
-    `stored` is where a text may store to one as a whole: in group 1 the name of an object, in 2 the place that is a pointer
-    to one, in 3 and 4 what a call is told to copy to, in 5 what is seen as another type; with none of these it is told by
-    its type.
+    `stored` is where a text may store to one as a whole: in group 1 the name of an object, in 2 the place that is a
+    pointer to one, in 3 and 4 what a call is told to copy to, in 5 what is seen as another type; with none of these it
+    is told by its type.
     """
 
     names: frozenset[bytes]
@@ -52,7 +52,9 @@ class _Declared:
     stored: re.Pattern[bytes]
 
     def may_store(self, match: re.Match[bytes], path: str) -> bool:
-        """Whether what is stored to has the name of such a member or, where it is a variable, of one seen in the file."""
+        """Whether what is stored to has the name of such a member or, where it is a variable, of one seen in the
+        file.
+        """
         name = match.group(1) or match.group(2)
         if name is None:
             told = match.group(3) or match.group(4) or match.group(5)
@@ -187,7 +189,9 @@ class Overwrites:
 
 
 def _declared(text: bytes) -> Iterator[bytes]:
-    """The words of the declarators behind a type: after a comma there is one, else it is the next parameter, of its own type."""
+    """The words of the declarators behind a type: after a comma there is one, else it is the next parameter, of its own
+    type.
+    """
     for number, part in enumerate(text.split(b",")):
         words = _WORDS.findall(part)
         if number and len(words) > 1:

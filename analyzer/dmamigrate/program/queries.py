@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Asking each question once: cycles, budgets, and answers that are remembered.
 
-A question has a key that names its domain (what kind of answer is wanted) and all that the answer depends on. While it is
-being answered it may be asked again from within, as for `p = p->next` in a loop: there it adds nothing, and the answer
-that was made without it *lacks* it. Such an answer is good again only while the question that it lacks is still being
-asked, since only then will that one's own answer be added; once nothing is lacking, it is good for ever. An answer that a
-budget cut short lacks the budget, which is never a question being asked, so it is never used again.
+A question has a key that names its domain (what kind of answer is wanted) and all that the answer depends on. While it
+is being answered it may be asked again from within, as for `p = p->next` in a loop: there it adds nothing, and the
+answer that was made without it *lacks* it. Such an answer is good again only while the question that it lacks is still
+being asked, since only then will that one's own answer be added; once nothing is lacking, it is good for ever. An
+answer that a budget cut short lacks the budget, which is never a question being asked, so it is never used again.
 
 Facts (`fact`) have no cycles and no budget: they are computed once and kept.
 """
@@ -24,7 +24,9 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a way was not followed; `outside` if what is not in sight has the answer: callers or stores of other modules."""
+    """Why a way was not followed; `outside` if what is not in sight has the answer: callers or stores of other
+    modules.
+    """
 
     reason: str
     outside: bool = False

@@ -56,8 +56,8 @@ class Reaching:
 class Effects:
     """What only types and other functions tell of one use.
 
-    `overwrites` says whether a call surely sets what it is handed by the argument at a position (from 0), so that nothing
-    earlier is seen past it; `aliases` whether another place may be the same one.
+    `overwrites` says whether a call surely sets what it is handed by the argument at a position (from 0), so that
+    nothing earlier is seen past it; `aliases` whether another place may be the same one.
     """
 
     overwrites: Callable[[Call, int], bool]
@@ -251,8 +251,8 @@ def root_of(expr: Expr) -> Name | None:
 def set_unseen(fn: Function) -> frozenset[int]:
     """The locals that may be set where control flow does not show it.
 
-    Those whose address is kept somewhere, so that a store through a pointer changes them (handing it to a call is no such
-    thing: what the callee does is followed), and statics that are set again, which keep what an earlier call left.
+    Those whose address is kept somewhere, so that a store through a pointer changes them (handing it to a call is no
+    such thing: what the callee does is followed), and statics that are set again, which keep what an earlier call left.
     """
     unseen: set[int] = set()
     for node in fn.nodes:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from dmamigrate.syntax.source import SUFFIXES
 
-# What stat says of a file or folder: device, inode, size in bytes, times of the last change and of the last status change in ns.
+# What stat says of a file or folder: device, inode, size in bytes, times of the last change and of the last status
+# change in ns.
 Stamp = tuple[int, int, int, int, int]
 NOTHING = b""
 # What a Makefile further up includes to build a folder's module.
@@ -25,7 +26,9 @@ _BYTES = 16
 
 
 class Seen(NamedTuple):
-    """What stood at a path: a digest, NOTHING for what cannot be read, and its stamp when it was opened, None without."""
+    """What stood at a path: a digest, NOTHING for what cannot be read, and its stamp when it was opened, None
+    without.
+    """
 
     digest: bytes
     stamp: Stamp | None

@@ -23,8 +23,9 @@ class CallSite:
 class Store:
     """`place` becomes `value` at `node` of `fn`; with `call`, the callee stores through argument `argument`, from 0.
 
-    `value` None means zero; with `call` it is the call's argument. In a macro, `user` is where it is used. A `doubt` is why
-    what is stored is not followed; with `behind` it is about what a pointer or an array holds, not about the pointer.
+    `value` None means zero; with `call` it is the call's argument. In a macro, `user` is where it is used. A `doubt` is
+    why what is stored is not followed; with `behind` it is about what a pointer or an array holds, not about the
+    pointer.
     """
 
     fn: Function

@@ -29,9 +29,9 @@ _MOST_APART = 8
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What is kept from tree to tree, since every module asks for it: the kernel's own headers, their folders, what they
-    include, and which files of a folder may define a function, or a struct, by its name; each with what was read for it. `told` are
-    the groups that were handed out, `seen` what files held.
+    """What is kept from tree to tree, since every module asks for it: the kernel's own headers, their folders, what
+    they include, and which files of a folder may define a function, or a struct, by its name; each with what was read
+    for it. `told` are the groups that were handed out, `seen` what files held.
     """
 
     units: dict[str, tuple[Unit | None, Seen]] = field(default_factory=dict)
@@ -112,7 +112,9 @@ class Tree:
             return None, seen
 
     def contents(self, path: str) -> bytes:
-        """The bytes of the C file at `path` as searches see them: none where it is too large, or nothing but #defines."""
+        """The bytes of the C file at `path` as searches see them: none where it is too large, or nothing but
+        #defines.
+        """
         if path in self._overlay:
             return self._overlay[path]
         if path not in self._data:
@@ -175,7 +177,9 @@ class Tree:
         return tuple(dict.fromkeys((*self.search(word, folder), *self.search(word, own))))
 
     def leaves_out(self, folder: str, path: str, defined: str, word: str) -> bool:
-        """Whether modules built below `folder` are not looked into for what `path` asks of `word`, which `defined` defines."""
+        """Whether modules built below `folder` are not looked into for what `path` asks of `word`, which `defined`
+        defines.
+        """
         apart = self.apart(folder, path)
         if folder != self.module(path):
             return bool(apart)
@@ -189,7 +193,9 @@ class Tree:
         return any(all(any(needle in data for _, data in self.texts(one)) for needle in needles) for one in apart)
 
     def apart(self, folder: str, path: str) -> frozenset[str]:
-        """The modules that are built below `folder`, beside the one of `path`, and not looked into for what that one asks."""
+        """The modules that are built below `folder`, beside the one of `path`, and not looked into for what that one
+        asks.
+        """
         if folder not in self._left_out:
             self._left_out[folder] = frozenset(self._modules.built_apart(folder))
         return self._left_out[folder] - {self.module(path)}
@@ -213,7 +219,9 @@ class Tree:
     # headers
 
     def headers(self, unit: Unit) -> tuple[Unit, ...]:
-        """The headers that `unit` includes, directly or through one of the driver's own headers, and those beside a kernel's."""
+        """The headers that `unit` includes, directly or through one of the driver's own headers, and those beside a
+        kernel's.
+        """
         path = unit.source.path
         if path not in self._headers:
             self._headers[path] = tuple(self._included(unit))
@@ -270,7 +278,9 @@ class Tree:
         )
 
     def bodies(self, name: str, unit: Unit) -> tuple[tuple[Unit, Item], ...]:
-        """Where the driver around `unit` defines a function: in the file, in a header of its own, or elsewhere in the module."""
+        """Where the driver around `unit` defines a function: in the file, in a header of its own, or elsewhere in the
+        module.
+        """
         near = (unit, *(one for one in self.headers(unit) if not one.source.path.startswith(HEADER_ROOTS)))
         for one in near:
             if items := one.named("function", name):
@@ -332,7 +342,9 @@ class Tree:
         return unit is not None and words.search(unit.source.data) is not None
 
     def _definers(self, folder: str, structs: bool = False) -> dict[bytes, tuple[str, ...]]:
-        """The files below `folder` that may define a function, or a struct, by its name: most that are asked for are nobody's."""
+        """The files below `folder` that may define a function, or a struct, by its name: most that are asked for are
+        nobody's.
+        """
         key = folder, structs
         if key not in self._shared.definers:
             texts = self.texts(folder)

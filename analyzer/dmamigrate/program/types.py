@@ -24,16 +24,21 @@ from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.unit import Unit
 
 _CONTAINER_OF = frozenset(
-    {"container_of", "container_of_const", "list_entry", "list_first_entry", "list_first_entry_or_null", "list_last_entry",
+    {"container_of", "container_of_const", "list_entry", "list_first_entry", "list_first_entry_or_null",
+    "list_last_entry",
      "rb_entry", "rb_entry_safe", "hlist_entry", "llist_entry", "hlist_entry_safe"}
 )  # fmt: skip
 
 # Types that no typedef of interest hides behind.
 _PLAIN = frozenset(
-    {"void", "int", "char", "long", "short", "unsigned", "signed", "bool", "float", "double", "fn", "struct", "union", "enum",
-     "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "size_t", "ssize_t", "dma_addr_t", "phys_addr_t", "resource_size_t",
-     "__le16", "__le32", "__le64", "__be16", "__be32", "__be64", "__u8", "__u16", "__u32", "__u64", "irqreturn_t", "gfp_t",
-     "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "loff_t", "netdev_tx_t", "spinlock_t", "wait_queue_head_t"}
+    {"void", "int", "char", "long", "short", "unsigned", "signed", "bool", "float", "double", "fn", "struct", "union",
+    "enum",
+     "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "size_t", "ssize_t", "dma_addr_t", "phys_addr_t",
+     "resource_size_t",
+     "__le16", "__le32", "__le64", "__be16", "__be32", "__be64", "__u8", "__u16", "__u32", "__u64", "irqreturn_t",
+     "gfp_t",
+     "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "loff_t", "netdev_tx_t", "spinlock_t",
+     "wait_queue_head_t"}
 )  # fmt: skip
 _LAYERS = 4  # of typedefs behind typedefs
 _STANDS_FOR = re.compile(r"((?:struct|union) \w+) ?(\**)")

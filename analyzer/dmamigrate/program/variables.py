@@ -14,7 +14,8 @@ from dmamigrate.syntax.expr import Assign, Call, Expr, Index, Name, Unary, point
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit, occurrences
 
-# A variable that is assigned to, or whose address is handed on; one that is an array also where it is kept or handed on itself.
+# A variable that is assigned to, or whose address is handed on; one that is an array also where it is kept or handed on
+# itself.
 _SET = rb"&\s*%s\b\s*(?:\[[^\]]*\]\s*)*[,)]|\b%s\b(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|(?:[-+|&^*/%%]|<<|>>)=|\+\+|--)"
 # Where an address is kept or a variable exported; in group 1 what is so only outside of functions.
 _KEEPS = (
@@ -74,7 +75,9 @@ class Variables:
                 return  # one module, one set of macros
 
     def _keeps(self, path: str, name: str) -> bool:
-        """Whether a file keeps the variable's address, hands it to another module, or has a macro make something of it."""
+        """Whether a file keeps the variable's address, hands it to another module, or has a macro make something of
+        it.
+        """
         word = re.escape(name.encode())
         kept = re.compile(_KEEPS % (word, word, word))
         unit = self._tree.unit(path) if kept.search(self._tree.contents(path)) else None

@@ -18,7 +18,9 @@ def as_json(origin: Origin) -> str:
 
 
 def as_text(origin: Origin, root: str, folder: str) -> str:
-    """The steps from the call back to the source, then what was concluded; paths are below `root`, written as in `folder`."""
+    """The steps from the call back to the source, then what was concluded; paths are below `root`, written as in
+    `folder`.
+    """
     lines: list[str] = []
     origin = shown(origin)
     for branch in origin.branches:

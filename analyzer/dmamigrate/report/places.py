@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a report shows together: the findings of one place, the places of one driver, and what is to be done with each."""
+"""What a report shows together: the findings of one place, the places of one driver, and what is to be done with
+each.
+"""
 
 from __future__ import annotations
 

@@ -180,7 +180,8 @@ def _why(verdict: Verdict, target: str) -> Iterator[str]:
         case "proved":
             safer = f", safer in {verdict.refined:,}" if verdict.refined else ""
             yield (
-                f"the model of {target} ran old and new calls in {verdict.states:,} machine setups (IOMMU or not, coherent"
+                f"the model of {target} ran old and new calls in {verdict.states:,} machine setups (IOMMU or not, "
+                f"coherent"
                 f" or not, ...): the same in {verdict.equal:,}{safer}"
             )
         case "refuted":
@@ -222,7 +223,8 @@ def _summary(report: Report, found: list[Place], view: View) -> Iterator[Line]:
         yield _line("not shown: " + ", ".join(f"{count} {reason}" for reason, count in sorted(by.items())))
     for path, count in report.older:
         yield _line(
-            f"{here(report, path, view.folder)}: {plural(count, 'finding')} that the change does not touch; --all shows them"
+            f"{here(report, path, view.folder)}: {plural(count, 'finding')} that the change does not touch; --all "
+            f"shows them"
         )
     if report.judged:
         yield _line((_verdict(report), "bold"))

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Text of strangers made harmless to show: names, comments and code may hold what steers a terminal or forges a line."""
+"""Text of strangers made harmless to show: names, comments and code may hold what steers a terminal or forges a
+line.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar, cast
 
-# Control characters of both sets, what changes the direction of text or has no width, other line ends, bytes that are no UTF-8.
+# Control characters of both sets, what changes the direction of text or has no width, other line ends, bytes that are
+# no UTF-8.
 _HIDDEN = (
     "\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff"
@@ -40,7 +43,9 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def shown(value: Value) -> Value:
-    """A record, such as a report, with all its texts made visible: lines of code keep their tabs, diffs their lines too."""
+    """A record, such as a report, with all its texts made visible: lines of code keep their tabs, diffs their lines
+    too.
+    """
     return cast(Value, _mapped(value, ""))
 
 
@@ -60,7 +65,9 @@ def _mapped(value: Any, name: str) -> Any:
 
 
 def encodable(value: Any) -> Any:
-    """Plain data, as JSON holds it, with the bytes that are no UTF-8 written as escapes; other text stays what it is."""
+    """Plain data, as JSON holds it, with the bytes that are no UTF-8 written as escapes; other text stays what it
+    is.
+    """
     match value:
         case str():
             return _LONE.sub(_escape, value)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A finding whose rule has a rewrite, and the lives that share the edits of that.
 
-A life shares its edits with every life that shares an unmap with it, directly or through others, and with every use of a
-macro that wraps one of its calls. What is the same for all of them is asked once.
+A life shares its edits with every life that shares an unmap with it, directly or through others, and with every use of
+a macro that wraps one of its calls. What is the same for all of them is asked once.
 """
 
 from __future__ import annotations

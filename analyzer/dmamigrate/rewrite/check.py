@@ -35,7 +35,9 @@ def broken(source: Source, call: Call) -> str | None:
 
 
 def unlike(source: Source, edits: tuple[Edit, ...], calls: Calls, fns: set[Function]) -> str | None:
-    """What `edits` would do to `source` beside turning `calls`, which stand in `fns`, into what they are for; None if nothing."""
+    """What `edits` would do to `source` beside turning `calls`, which stand in `fns`, into what they are for; None if
+    nothing.
+    """
     ordered = sorted(edits, key=lambda edit: (edit.start, edit.end))
     if any(other.start < one.end for one, other in pairwise(ordered)):
         return "two edits change the same place"

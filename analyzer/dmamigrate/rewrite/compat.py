@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Help for drivers that also build on kernels before 6.18: the two functions and the attribute, where the kernel has none."""
+"""Help for drivers that also build on kernels before 6.18: the two functions and the attribute, where the kernel has
+none.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ def _guarded(template: str) -> str:
 def add(files: dict[str, bytes], template: str) -> dict[str, bytes]:
     """The files of one driver with the helpers: in the only file, else in a header of their own that each includes.
 
-    `template` is the helpers' code below a comment. What is there already is not added again. Raises UsageError if a file has no
-    #include to put it behind.
+    `template` is the helpers' code below a comment. What is there already is not added again. Raises UsageError if a
+    file has no #include to put it behind.
     """
     calling = {path: data for path, data in files.items() if b"dma_map_phys(" in data or b"dma_unmap_phys(" in data}
     if not calling or any(re.search(rb"#\s*define\s+DMA_ATTR_MMIO\b", data) for data in files.values()):

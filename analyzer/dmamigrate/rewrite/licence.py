@@ -30,7 +30,9 @@ def refusal(tree: Tree, path: str) -> str | None:
 
 
 def _stated(tree: Tree, path: str) -> list[str]:
-    """The licences that a file states; one that is a macro is what this or a header of the driver defines, else its name."""
+    """The licences that a file states; one that is a macro is what this or a header of the driver defines, else its
+    name.
+    """
     unit = tree.unit(path)
     found: list[str] = []
     for text, macro in _STATED.findall(unit.source.data) if unit is not None else ():

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The repair of a defect where the right value is certain: an unmap that is given the physical address that was mapped."""
+"""The repair of a defect where the right value is certain: an unmap that is given the physical address that was
+mapped.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from dmamigrate.values.questions import Use
 
 
 def mend(module: Module, found: Defect, target: str) -> tuple[Rewrite, Verdict] | None:
-    """The edit that gives an unmap the address that its map returned, and what the model says; None if it is not certain."""
+    """The edit that gives an unmap the address that its map returned, and what the model says; None if it is not
+    certain.
+    """
     life, site = found.life, found.site
     if life is None or all(site.key != one.key for one in life.mistaken) or site.fn.macro:
         return None

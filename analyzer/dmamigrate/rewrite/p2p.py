@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """DMA_ATTR_MMIO where the map type says so, in the first of the forms (rewrite/p2p_forms.py) that does.
 
-What is written is then read again: the edited module must have this fault no more and no other one instead, so that a flag
-for the wrong type, for one end only, or one that sticks from one segment to the next is never proposed.
+What is written is then read again: the edited module must have this fault no more and no other one instead, so that a
+flag for the wrong type, for one end only, or one that sticks from one segment to the next is never proposed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ Again = Callable[[dict[str, bytes], bool], After]
 def mend(
     module: Module, found: Defect, defects: tuple[Defect, ...], again: Again, target: str
 ) -> tuple[Rewrite, Verdict]:
-    """The flag at all calls of the function that lack it, or why it is withheld; `again` judges the module once edited."""
+    """The flag at all calls of the function that lack it, or why it is withheld; `again` judges the module once
+    edited.
+    """
     fn = found.site.fn
     mine = [one for one in defects if one.rule == RULE and one.site.fn is fn]
     for why in (_refused(module, one) for one in mine):
@@ -81,7 +83,10 @@ def _refused(module: Module, found: Defect) -> str | None:
         return "the call stands in a macro"
     if not 0 <= int(found.facts["attrs"]) < len(site.call.args):
         if site.call.name != site.api.name:
-            return f"{site.call.name}() decides the attributes of {site.api.name}() itself: it would have to be told the map type"
+            return (
+                f"{site.call.name}() decides the attributes of {site.api.name}() itself:"
+                " it would have to be told the map type"
+            )
         if site.api.family != "page":
             return f"{site.call.name}() takes no attributes: dma_map_phys() and its unmap would have to take its place"
     return check.broken(site.fn.source, site.call) or licence.refusal(module.engine.tree, site.key[0])
@@ -99,7 +104,10 @@ def _wrong(defects: Iterable[Defect], after: After, fn: Function) -> str | None:
             return "the flag would still be missing on some path"
         if before[_named(one)] < 0:
             if one.rule.startswith("unmap-"):
-                return f"{one.site.call.name}() at {one.site.where} does not know the map type: keep it, or the attributes, until then"
+                return (
+                    f"{one.site.call.name}() at {one.site.where} does not know the map type:"
+                    " keep it, or the attributes, until then"
+                )
             return f"the flag would reach {one.site.call.name}() at {one.site.where} on other paths, too ({one.rule})"
     return None
 

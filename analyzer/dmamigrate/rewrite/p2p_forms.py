@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The forms in which a P2P path can be told DMA_ATTR_MMIO, the plainest first; which of them is right is for others to say.
+"""The forms in which a P2P path can be told DMA_ATTR_MMIO, the plainest first; which of them is right is for others to
+say.
 
-At a case label, by a test in front of the call, where the variable is set, in the argument, and, where the unmap could not
-know the type, by attributes that are kept beside the handle.
+At a case label, by a test in front of the call, where the variable is set, in the argument, and, where the unmap could
+not know the type, by attributes that are kept beside the handle.
 """
 
 from __future__ import annotations
@@ -147,7 +148,9 @@ def _at_label(fn: Function, name: str) -> Edit | None:
 
 
 def _line_before(site: Site) -> tuple[int, str] | None:
-    """Where a statement in front of the call's may begin, and how that is indented; None inside of a larger statement."""
+    """Where a statement in front of the call's may begin, and how that is indented; None inside of a larger
+    statement.
+    """
     source, fn = site.fn.source, site.fn
     expr = fn.nodes[site.node].expr
     if expr is None:
@@ -183,7 +186,9 @@ def _by_test(fn: Function, found: Defect) -> tuple[Edit, ...]:
 
 
 def _begins_anew(call: _Given) -> bool:
-    """Whether the function sets the attributes itself on every way to the call: else they may be the last transfer's."""
+    """Whether the function sets the attributes itself on every way to the call: else they may be the last
+    transfer's.
+    """
     return not isinstance(call.attrs, Member) or not reaching(call.site.fn, call.site.node, call.attrs).entry
 
 
@@ -256,14 +261,18 @@ def _with_attrs(call: _Given, text: str) -> tuple[Edit, ...]:
 
 @dataclass(frozen=True)
 class _Keeper:
-    """The struct member that a handle is kept in, and the member beside it that keeps the attributes until the unmap."""
+    """The struct member that a handle is kept in, and the member beside it that keeps the attributes until the
+    unmap.
+    """
 
     tag: str
     handle: str
     name: str
 
     def beside(self, fn: Function, handle: Expr) -> str:
-        """The new member of the object whose handle this is, as the function writes it; "" for another kind of place."""
+        """The new member of the object whose handle this is, as the function writes it; "" for another kind of
+        place.
+        """
         member = strip(handle)
         if not isinstance(member, Member) or member.field != self.handle:
             return ""
@@ -308,7 +317,9 @@ def kept_forms(module: Module, fn: Function, faults: list[Defect]) -> Iterator[t
 
 
 def _keeper(module: Module, life: Life) -> _Keeper | None:
-    """The member beside the handle for the attributes; None if the handle is not kept in a struct of this file's own."""
+    """The member beside the handle for the attributes; None if the handle is not kept in a struct of this file's
+    own.
+    """
     target, fn = kept_in(life.map), life.map.fn
     unit = module.engine.flow.unit(fn)
     member = strip(target) if target is not None else None
@@ -323,7 +334,9 @@ def _keeper(module: Module, life: Life) -> _Keeper | None:
 
 
 def _holds_what_is_mapped(module: Module, keeper: _Keeper, lives: list[Life]) -> bool:
-    """Whether nothing is ever put into the handle's member but what these maps return, or a number: a copy has no attributes."""
+    """Whether nothing is ever put into the handle's member but what these maps return, or a number: a copy has no
+    attributes.
+    """
     unit = module.engine.flow.unit(lives[0].map.fn)
     stores, complete = module.engine.stores.of_field(keeper.tag, keeper.handle, unit)
     made = {life.map.written for life in lives}
@@ -358,7 +371,9 @@ def _declared(module: Module, keeper: _Keeper, fn: Function) -> tuple[Edit, ...]
 
 
 def _told(site: Site, text: str) -> tuple[Edit, ...]:
-    """A call that is given `text` as its attributes, or beside those it has; one of the page API becomes that of an address."""
+    """A call that is given `text` as its attributes, or beside those it has; one of the page API becomes that of an
+    address.
+    """
     position = site.api.position("attrs")
     if check.broken(site.fn.source, site.call) is not None:
         return ()

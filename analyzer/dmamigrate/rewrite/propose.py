@@ -35,7 +35,9 @@ def _flags(expr: Expr) -> list[Expr]:
 
 
 def attributes(source: Source, argument: Expr | None, wanted: str) -> str:
-    """The attribute argument as the template wants it: `0 | X` is X, and a flag that is surely there is not added again."""
+    """The attribute argument as the template wants it: `0 | X` is X, and a flag that is surely there is not added
+    again.
+    """
     flag = wanted.partition("|")[2].strip()
     if argument is None or not flag:
         return flag or "0"
@@ -91,7 +93,9 @@ def source_text(site: Site) -> bytes:
 
 @dataclass(frozen=True)
 class Written:
-    """The edits of a group of lives, with the calls that they change, by file, and the functions that those stand in."""
+    """The edits of a group of lives, with the calls that they change, by file, and the functions that those stand
+    in.
+    """
 
     edits: tuple[Edit, ...]
     calls: dict[str, dict[tuple[int, int], NewCall]]
@@ -100,7 +104,9 @@ class Written:
 
 
 def written(group: Iterable[Life], templates: tuple[Template, ...]) -> Written | Rewrite:
-    """What the templates make of all calls of a group, which share their edits, or why they make nothing of one of them."""
+    """What the templates make of all calls of a group, which share their edits, or why they make nothing of one of
+    them.
+    """
     sites = {site.written: site for life in group for site in life.sites}
     if len(sites) > _MOST_CALLS:
         return Rewrite("withheld", f"{len(sites)} calls share their mappings, a rewrite changes {_MOST_CALLS} at most")

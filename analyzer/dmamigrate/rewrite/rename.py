@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the use of a renamed internal becomes: the new name where nothing else changed, else the call in its new form."""
+"""What the use of a renamed internal becomes: the new name where nothing else changed, else the call in its new
+form.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def verdict(case: Case) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A life's comparison: states in all, equal and refined, and those in which its map fails now; `wrong` if it is no proof.
+    """A life's comparison: states in all, equal and refined, and those in which its map fails now; `wrong` if it is no
+    proof.
 
     `known` tells whether all is known of where its memory comes from.
     """
@@ -131,7 +132,8 @@ def _said(case: Case, told: _Compared) -> str | None:
         said.append(f"old and new calls are the same function in {case.target}{whatever}")
     if told.fails:
         said.append(
-            f"in {told.fails} states the map fails where it copied device memory through a bounce buffer or maintained caches"
+            f"in {told.fails} states the map fails where it copied device memory through a bounce buffer or "
+            f"maintained caches"
         )
     return "; ".join(filter(None, said)) or None
 

@@ -15,7 +15,8 @@ from dmamigrate.syntax.source import spaces
 _NESTED = rb"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)"
 _ATTRIBUTE = re.compile(rb"\b__attribute(?:__)?\s*" + _NESTED)
 _ANNOTATION_WITH_ARGUMENTS = re.compile(
-    rb"\b__(?:free|cleanup|guarded_by|pt_guarded_by|must_hold\w*|acquires?\w*|releases?\w*|cond_acquires\w*|counted_by\w*"
+    rb"\b__(?:free|cleanup|guarded_by|pt_guarded_by|must_hold\w*|acquires?\w*|releases?\w*|cond_acquires\w*"
+    rb"|counted_by\w*"
     rb"|aligned|section|printf|scanf|bitwise|alloc_size|assume_aligned|mode|alias|assigns|no_sanitize|nonnull\w*)\s*"
     + _NESTED
 )
@@ -27,7 +28,8 @@ _ANNOTATION = re.compile(
 )
 # An identifier before another identifier can only be a type, a keyword or an annotation.
 _UNKNOWN_ANNOTATION = re.compile(
-    rb"\b(?!__(?:[a-z]{0,6}\d+|\w+_t|wsum|typeof\w*|label__|inline\w*|const\w*|signed\w*|volatile\w*|asm\w*|auto_type)\b)"
+    rb"\b(?!__(?:[a-z]{0,6}\d+|\w+_t|wsum|typeof\w*|label__|inline\w*|const\w*|signed\w*|volatile\w*|asm\w*"
+    rb"|auto_type)\b)"
     rb"__[a-z]\w*\b(?=[ \t]+[A-Za-z_])"
 )
 # ... and a call behind a plain identifier can only be an annotation with arguments.

@@ -99,7 +99,9 @@ class Assign(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Initializer(Expr):
-    """`{...}`: the values are `parts`; `fields` has for each its designator: a dotted path, "[]" for an index, or ""."""
+    """`{...}`: the values are `parts`; `fields` has for each its designator: a dotted path, "[]" for an index, or
+    "".
+    """
 
     fields: tuple[str, ...] = ()
 
@@ -173,7 +175,9 @@ def path_of(expr: Expr) -> str | None:
 
 
 class OfEach(Generic[T]):
-    """What is found of expressions, once for each; it is kept beside the expression, whose identity nothing else can take then."""
+    """What is found of expressions, once for each; it is kept beside the expression, whose identity nothing else can
+    take then.
+    """
 
     def __init__(self, find: Callable[[Expr], T]) -> None:
         self._find = find

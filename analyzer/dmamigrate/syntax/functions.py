@@ -14,7 +14,9 @@ from dmamigrate.syntax.source import Source
 
 @dataclass(frozen=True, slots=True)
 class CType:
-    """A type far enough for tracing: `base` is "struct foo", "u32", "foo_t" ...; `pointers` counts stars and brackets."""
+    """A type far enough for tracing: `base` is "struct foo", "u32", "foo_t" ...; `pointers` counts stars and
+    brackets.
+    """
 
     base: str
     pointers: int = 0
@@ -64,7 +66,9 @@ class Node:
 
 
 class Effect(NamedTuple):
-    """What may store: whether it is evaluated whenever its node is, and the place that it sets, or those that it is handed."""
+    """What may store: whether it is evaluated whenever its node is, and the place that it sets, or those that it is
+    handed.
+    """
 
     expr: Expr
     sure: bool
@@ -105,7 +109,9 @@ class Function:
 
     @cached_property
     def live(self) -> tuple[int, ...]:
-        """For each node the variables that it, or what may come after it, names: a bit for each, so that long functions stay small."""
+        """For each node the variables that it, or what may come after it, names: a bit for each, so that long functions
+        stay small.
+        """
         used = [0] * len(self.nodes)
         for index, node in enumerate(self.nodes):
             for one in walk(node.expr) if node.expr is not None else ():
@@ -138,7 +144,9 @@ class Function:
 
     @cached_property
     def _naming(self) -> dict[str, list[int]]:
-        """The nodes in which a word is a name, a member or a call; those that initialise, which may leave names out, under ""."""
+        """The nodes in which a word is a name, a member or a call; those that initialise, which may leave names out,
+        under "".
+        """
         found: dict[str, list[int]] = {}
         for index, node in enumerate(self.nodes):
             for one in walk(node.expr) if node.expr is not None else ():
@@ -155,7 +163,9 @@ class Function:
         return found
 
     def naming(self, *words: str) -> list[int]:
-        """The nodes that name one of the words as a variable, member or call; with "", those that initialise something."""
+        """The nodes that name one of the words as a variable, member or call; with "", those that initialise
+        something.
+        """
         return sorted({index for word in words for index in self._naming.get(word, ())})
 
     @cached_property

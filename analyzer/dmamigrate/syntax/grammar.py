@@ -15,7 +15,8 @@ def _parser() -> tree_sitter.Parser:
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_c.language()))
 
 
-# Operators in a row, of which each may be one or a half: how many ways there are to read them has no end for the grammar.
+# Operators in a row, of which each may be one or a half: how many ways there are to read them has no end for the
+# grammar.
 _NESTED = re.compile(rb"(?:[-+!~*&]\s*){100,}")
 
 
@@ -49,7 +50,9 @@ def text_of(node: tree_sitter.Node) -> str:
 
 
 def declarator(node: tree_sitter.Node) -> tuple[tree_sitter.Node | None, int, bool]:
-    """The identifier inside a declarator, its stars and brackets, and whether it declares a function or pointer to one."""
+    """The identifier inside a declarator, its stars and brackets, and whether it declares a function or pointer to
+    one.
+    """
     pointers = 0
     function = False
     current: tree_sitter.Node | None = node

@@ -98,7 +98,8 @@ def function(source: Source, item: Item) -> Function:
     clean = _body(lowering, source.code[item.body : item.end], item.body)
     head = source.code[item.head : item.params]
     return Function(
-        item.name, source, item.head, item.end, _return_type(source, item), tuple(lowering.variables), _finish(lowering),
+        item.name, source, item.head, item.end, _return_type(source, item), tuple(lowering.variables),
+        _finish(lowering),
         b"static" in head.split() or b"inline" in head.split(), clean,
     )  # fmt: skip
 
@@ -139,7 +140,9 @@ def initial_value(source: Source, item: Item) -> Expr:
 
 
 def declared(text: bytes, name: str) -> CType | None:
-    """The type of the variable `name` that the declaration `text`, without its end, declares; None if it declares none."""
+    """The type of the variable `name` that the declaration `text`, without its end, declares; None if it declares
+    none.
+    """
     root = parse(dialect.blank_annotations(text).replace(b"#", b" ") + b";")
     for child in descend(root, "declaration"):
         for one in child.children_by_field_name("declarator"):
@@ -160,7 +163,9 @@ def expression(text: bytes, start: int) -> Expr:
 
 
 def arguments_of_call(text: bytes) -> int | None:
-    """How many arguments the call has that `text`, without comments, is; None if it is anything else, or has an error in it."""
+    """How many arguments the call has that `text`, without comments, is; None if it is anything else, or has an error
+    in it.
+    """
     plain = text.replace(b"\\\n", b"  ")
     root = parse(b"void f(){" + dialect.plain_body(plain) + b";}")
     statements = descend(root, "expression_statement")
@@ -207,7 +212,8 @@ def _members(node: tree_sitter.Node, prefix: str) -> dict[str, CType]:
 def unions(text: bytes, whole: bool) -> tuple[tuple[frozenset[str], ...], ...]:
     """The unions among the members whose braces and contents are `text`: for each the names that share its memory.
 
-    An alternative is a set of names, more than one where it is a struct. `whole` says that the text itself is a union's.
+    An alternative is a set of names, more than one where it is a struct. `whole` says that the text itself is a
+    union's.
     """
     root = parse(b"struct x" + dialect.blank_annotations(b"".join(dialect.variants(text)[:1])) + b";")
     lists = descend(root, "field_declaration_list")

@@ -7,7 +7,9 @@ from dmamigrate.syntax.expr import Binary, Expr, Index, Member, Unary, path_of, 
 
 
 def normal(path: str) -> str:
-    """A place with each way of going through a pointer written alike: `*p` and `p[i]` are `p[]`, and `p->f` is `p[].f`."""
+    """A place with each way of going through a pointer written alike: `*p` and `p[i]` are `p[]`, and `p->f` is
+    `p[].f`.
+    """
     stars = len(path) - len(path.lstrip("*"))
     return path[stars:].replace("->", "[].") + "[]" * stars
 

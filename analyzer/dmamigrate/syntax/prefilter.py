@@ -35,10 +35,11 @@ class _Holds:
 
 
 def c_files(paths: Iterable[Path], root: Path) -> tuple[list[str], list[Unread]]:
-    """The C files below `paths`, each path itself if it is a file, and what is left out; as given, sorted folder by folder.
+    """The C files below `paths`, each path itself if it is a file, and what is left out; as given, sorted folder by
+    folder.
 
-    A link that leads out of `root` and of `paths` is left out, and so is what is no regular file. Raises UsageError for a path
-    that does not exist, or that is neither file nor folder.
+    A link that leads out of `root` and of `paths` is left out, and so is what is no regular file. Raises UsageError for
+    a path that does not exist, or that is neither file nor folder.
     """
     files: dict[str, None] = {}
     unread: dict[str, Unread] = {}
@@ -116,8 +117,8 @@ def stems(words: Iterable[str]) -> tuple[bytes, ...]:
 class Words:
     """Tells which texts hold one of some identifiers.
 
-    What many of them have in common, a short piece, is looked for first, and those words only where it stands: most texts
-    hold few pieces, and a search for one takes a pass over the text.
+    What many of them have in common, a short piece, is looked for first, and those words only where it stands: most
+    texts hold few pieces, and a search for one takes a pass over the text.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -133,7 +134,9 @@ class Words:
 
 
 def by_piece(words: Iterable[str], length: int = 3) -> dict[str, list[str]]:
-    """Each word under a piece of `length` characters of it, or itself; few pieces in all, those that most words hold first."""
+    """Each word under a piece of `length` characters of it, or itself; few pieces in all, those that most words hold
+    first.
+    """
     left = sorted(set(words))
     chosen: dict[str, list[str]] = {}
     while left:

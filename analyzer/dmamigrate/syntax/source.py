@@ -134,8 +134,8 @@ class Source:
 def contents(file: str | Path, most: int = 1 << 26) -> bytes:
     """The bytes of a regular file.
 
-    Raises OSError for any other, which may never end or never begin, whatever stood there when it was looked for; and for one
-    of more than `most` bytes.
+    Raises OSError for any other, which may never end or never begin, whatever stood there when it was looked for; and
+    for one of more than `most` bytes.
     """
     return opened(file, most)[0]
 

@@ -56,7 +56,9 @@ def may_define_structs(data: bytes) -> set[bytes]:
 
 
 def may_define_functions(data: bytes) -> set[bytes]:
-    """The names before an opening parenthesis on lines that are not indented, as in a definition and never in a call."""
+    """The names before an opening parenthesis on lines that are not indented, as in a definition and never in a
+    call.
+    """
     return {name for line in _UNINDENTED.findall(data) for name in _BEFORE_PARENTHESIS.findall(line)}
 
 
@@ -147,7 +149,9 @@ class Unit:
         return self._by_name.get((kind, name), [])
 
     def declares(self, name: str) -> bool:
-        """Whether function `name` is declared here with a body elsewhere, as beside the empty one for what is configured out."""
+        """Whether function `name` is declared here with a body elsewhere, as beside the empty one for what is
+        configured out.
+        """
         prototype = rb"[\w*]\s+\**" + re.escape(name.encode()) + rb"\s*\([^;{}]*;"
         for match in re.finditer(prototype, self.source.blanked):
             line = self.source.blanked.rfind(b"\n", 0, match.start()) + 1
@@ -248,7 +252,9 @@ class Unit:
 
     @cached_property
     def _tails(self) -> dict[str, tuple[bool, CType, Item]]:
-        """What is declared behind the closing brace of a struct or union: by name, whether it is a typedef, its type."""
+        """What is declared behind the closing brace of a struct or union: by name, whether it is a typedef, its
+        type.
+        """
         result: dict[str, tuple[bool, CType, Item]] = {}
         for item in self.items:
             if item.kind != "type":

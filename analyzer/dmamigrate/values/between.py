@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whether what a member was set to is still there: a call between the store and the use may run what stores to it.
 
-All functions with a store to the member are known (program/members.py). A call may change it if one of them can be reached
-from it: by name, through an ops member, or as a function that is handed on to be called back. What is asynchronous, an
-interrupt or another thread, is not looked at.
+All functions with a store to the member are known (program/members.py). A call may change it if one of them can be
+reached from it: by name, through an ops member, or as a function that is handed on to be called back. What is
+asynchronous, an interrupt or another thread, is not looked at.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class _Ways:
-    """What may run: functions, the members that they name, and whether they store to whole objects; not `whole` if too many."""
+    """What may run: functions, the members that they name, and whether they store to whole objects; not `whole` if too
+    many.
+    """
 
     functions: frozenset[_Key]
     members: frozenset[bytes]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Constants, the second domain: numbers, sizes, directions and sets of attributes that a value can be.
 
-A word is a number of units (bytes, pages, sizes of a type) with named constants or-ed in. An answer is a set of words and
-the reasons why there may be others: without a reason all are known. What a loop changes is never known, since arithmetic
-on the question itself would have to be repeated; `|` and `&` of flags are the exception, for which once is enough.
+A word is a number of units (bytes, pages, sizes of a type) with named constants or-ed in. An answer is a set of words
+and the reasons why there may be others: without a reason all are known. What a loop changes is never known, since
+arithmetic on the question itself would have to be repeated; `|` and `&` of flags are the exception, for which once is
+enough.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ Ask = Callable[[Question], "Constants"]
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """`number` of `unit` (ones if empty) with the named constants `names` or-ed in; the complement of that if inverted."""
+    """`number` of `unit` (ones if empty) with the named constants `names` or-ed in; the complement of that if
+    inverted.
+    """
 
     number: int = 0
     names: frozenset[str] = frozenset()

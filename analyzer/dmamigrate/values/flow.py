@@ -6,9 +6,10 @@ questions whose answers flow in (`edges`), and with the reasons why those may no
 one small function. A domain (values/origins.py and its neighbours) folds the answers.
 
 A use of a place is answered from the stores that control flow lets it see (program/reach.py). What no store of the
-function reaches is asked further out: of a parameter the call that was followed inwards, or else all callers; of a member
-every store to it in the files that can see its struct (`Held`, then `Field`); of what lies behind a pointer, the pointer
-(`Behind`). A call that is handed a place may fill it in (`Fill`): what its callee leaves there is asked at its exit.
+function reaches is asked further out: of a parameter the call that was followed inwards, or else all callers; of a
+member every store to it in the files that can see its struct (`Held`, then `Field`); of what lies behind a pointer, the
+pointer (`Behind`). A call that is handed a place may fill it in (`Fill`): what its callee leaves there is asked at its
+exit.
 """
 
 from __future__ import annotations
@@ -214,7 +215,9 @@ class Flow:
         return reaching(use.fn, use.node, use.expr, Effects(overwrites, lambda place: self._may_be(place, use)))
 
     def _may_be(self, place: Expr, use: Use) -> bool:
-        """Whether another place may be the one that is used: the same member, of an object that another pointer names."""
+        """Whether another place may be the one that is used: the same member, of an object that another pointer
+        names.
+        """
         place, mine = strip(place), strip(use.expr)
         if not isinstance(place, Member) or not isinstance(mine, Member) or place.field != mine.field:
             return False
@@ -226,7 +229,9 @@ class Flow:
         return one is not None and other is not None and one[0] == other[0]
 
     def _by_callee(self, use: Use, root: Name | None, definition: Definition) -> Inflow | str | None:
-        """What a call that is handed the place makes of it, or why that is not known; None if that is not its affair."""
+        """What a call that is handed the place makes of it, or why that is not known; None if that is not its
+        affair.
+        """
         call, position = definition.call, definition.argument
         assert call is not None, "only a store by a callee is asked about here"
         if call.name in self._tables.knowledge.inert:
@@ -248,7 +253,9 @@ class Flow:
         return self._by_stranger(use, root, call) if isinstance(use.expr, Member) else None
 
     def _by_stranger(self, use: Use, root: Name | None, call: Call) -> str | None:
-        """Why a call that is handed the object of a member may set it: its body is nowhere, and the driver declares it."""
+        """Why a call that is handed the object of a member may set it: its body is nowhere, and the driver declares
+        it.
+        """
         unit = self.unit(use.fn)
         if not call.name or root is None or self._tables.knows(call.name) or self.tree.functions(call.name, unit):
             return None
@@ -357,7 +364,9 @@ class Flow:
     # members and globals
 
     def owner(self, use: Use) -> tuple[str, str] | None:
-        """The struct that holds the member `use.expr`, as tag and the file that defines it; None if that is not told."""
+        """The struct that holds the member `use.expr`, as tag and the file that defines it; None if that is not
+        told.
+        """
         member, unit = use.expr, self.unit(use.fn)
         assert isinstance(member, Member), "only members have an owner"
         found = self.types.member(member, use.fn, unit) or self.stores.only_struct_with(member.field, unit)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Holders, the fourth domain: the places that an object or a value may be kept in.
 
-A place is a member, as (struct, member), or a local, as (file and offset of the function, #variable). It serves where it
-matters which object a pointer is, not what is in it: the IOVA state of a range, the importer that a device belongs to.
+A place is a member, as (struct, member), or a local, as (file and offset of the function, #variable). It serves where
+it matters which object a pointer is, not what is in it: the IOVA state of a range, the importer that a device belongs
+to.
 """
 
 from __future__ import annotations

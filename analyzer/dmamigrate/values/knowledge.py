@@ -101,10 +101,10 @@ class Meaning:
     """What a table says of one result of a call, of a field, or of a variable.
 
     Either `origins` (with `stop` if some paths cannot be told), or `source`: the argument, from 0, or OBJECT, whose
-    origin it has, with `default` if that argument tells nothing, or nothing of `only`. With `argument` it holds only where
-    that argument, from 0, is one of the literals. A driver that calls one of `doubt` may have made the object itself, and
-    one with none of `firmware` may be handed objects that other code made. `storage` marks fresh memory, `pages` what
-    takes or yields a page number.
+    origin it has, with `default` if that argument tells nothing, or nothing of `only`. With `argument` it holds only
+    where that argument, from 0, is one of the literals. A driver that calls one of `doubt` may have made the object
+    itself, and one with none of `firmware` may be handed objects that other code made. `storage` marks fresh memory,
+    `pages` what takes or yields a page number.
     """
 
     origins: tuple[Kind, ...] = ()
@@ -126,10 +126,10 @@ class Knowledge:
     """All tables: calls by (name, argument that is set or RETURN), fields by "struct.member", variables by name.
 
     `inert` are the calls that store nothing through what they are handed, `filled` those that return memory whose
-    contents come from elsewhere; `aliases` are the macros
-    that name a member, as sg_dma_address(sg) does. `copies` are the calls that overwrite
-    what an argument points to (its number, from 0, and that of the source, None if it lies elsewhere); `layouts` are the
-    types of "struct.member" where the header is not at hand; `api` are the mapping calls themselves.
+    contents come from elsewhere; `aliases` are the macros that name a member, as sg_dma_address(sg) does. `copies` are
+    the calls that overwrite what an argument points to (its number, from 0, and that of the source, None if it lies
+    elsewhere); `layouts` are the types of "struct.member" where the header is not at hand; `api` are the mapping calls
+    themselves.
     """
 
     calls: dict[tuple[str, int], tuple[Meaning, ...]]

@@ -2,9 +2,9 @@
 """Origins, the first domain: what an address is the address of.
 
 An answer is a set of leaves, one for each kind and for each reason why a way was not followed to its end, with the
-shortest way there. Numbers that are no addresses (sizes, errors, masks) are leaves too, without a kind: beside an address
-they are offsets. What an object such as a struct resource stands for is asked of the object (`Object`), by whatever
-pointer it is reached.
+shortest way there. Numbers that are no addresses (sizes, errors, masks) are leaves too, without a kind: beside an
+address they are offsets. What an object such as a struct resource stands for is asked of the object (`Object`), by
+whatever pointer it is reached.
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What any store to member `field` of struct `tag`, as `unit` sees it, puts there; with `element`, what is in it."""
+    """What any store to member `field` of struct `tag`, as `unit` sees it, puts there; with `element`, what is in
+    it.
+    """
 
     tag: str
     field: str

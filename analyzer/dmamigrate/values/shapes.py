@@ -26,7 +26,9 @@ from dmamigrate.values.questions import Inflows
 
 
 def hides(macro: Function, param: int) -> bool:
-    """Whether a macro may store through a parameter in a way that is not seen: it hands it on, or keeps it elsewhere."""
+    """Whether a macro may store through a parameter in a way that is not seen: it hands it on, or keeps it
+    elsewhere.
+    """
     for node in macro.nodes:
         for part in walk(node.expr) if node.expr is not None else ():
             given = part.args if isinstance(part, Call) else part.parts[1:] if isinstance(part, Assign) else ()
@@ -48,7 +50,9 @@ def last_value(macro: Function) -> tuple[int, Expr] | None:
 
 
 def others_set(fn: Function, root: Name, place: Member) -> set[str]:
-    """The names of the members of a local, other than the one that is used or that it is a part of, that its function sets."""
+    """The names of the members of a local, other than the one that is used or that it is a part of, that its function
+    sets.
+    """
     outer = f"#{root.variable}."
     own = _first((path_of(place) or "").removeprefix(outer))
     paths = (path for node in fn.effects for one in node if isinstance(one.expr, Assign) for path in one.paths)
@@ -89,6 +93,8 @@ def seen_inside(store: Store) -> Store:
 
 
 def winds(place: Member) -> bool:
-    """Whether a place goes through one member twice, as a list walked in a loop: longer places of the kind say no more."""
+    """Whether a place goes through one member twice, as a list walked in a loop: longer places of the kind say no
+    more.
+    """
     fields = [part.field for part in walk(place) if isinstance(part, Member)]
     return len(fields) > len({*fields}) + (fields.count(place.field) > 1)

@@ -80,7 +80,9 @@ class Tables:
         return self._tree.is_driver_folder(folder) and bool(self._tree.search(word, folder))
 
     def _described_by_firmware(self, words: tuple[str, ...], fn: Function) -> bool:
-        """Whether the driver around `fn` matches firmware: the file with its platform_driver says so, if this is the one."""
+        """Whether the driver around `fn` matches firmware: the file with its platform_driver says so, if this is the
+        one.
+        """
         if b"platform_driver" in fn.source.data:
             return any(word.encode() in fn.source.data for word in words)
         return any(self._used_nearby(word, fn) for word in words)

@@ -58,7 +58,9 @@ class Targets:
         return tuple(result.values()) if complete else ()
 
     def elsewhere(self, target: Function) -> tuple[Stop, ...]:
-        """A doubt for a function of which there may be another: it is weak, or stands in a header for what is configured out."""
+        """A doubt for a function of which there may be another: it is weak, or stands in a header for what is
+        configured out.
+        """
         if target.macro:
             return ()
         head = target.source.blanked[target.start : target.end].partition(b"{")[0]

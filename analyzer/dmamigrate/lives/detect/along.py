@@ -33,13 +33,15 @@ _QUEUED, _MAY_QUEUE = "-EBUSY", b"CRYPTO_TFM_REQ_MAY_BACKLOG"
 ACTIONS = frozenset({"devm_add_action", "devm_add_action_or_reset", "drmm_add_action", "drmm_add_action_or_reset"})
 # What puts an object where others find it, and what may be the last to let go of one.
 _KEEPING = re.compile(
-    r"(?:h?list|llist|rb|xa|idr|ida|radix_tree|rhashtable|hash|kfifo|skb|ptr_ring)_\w*(?:add|insert|store|alloc|link|put|in|queue)\w*"
+    r"(?:h?list|llist|rb|xa|idr|ida|radix_tree|rhashtable|hash|kfifo|skb|ptr_ring)_\w*(?:add|insert|store|alloc|link"
+    r"|put|in|queue)\w*"
 )
 _FREEING = frozenset({"kfree", "kvfree", "kfree_sensitive", "devm_kfree", "kmem_cache_free"})
 _LETTING_GO = frozenset({"put_device", "kobject_put", "device_unregister", "kref_put", "drm_dev_put"})
 # What is told the address and keeps none.
 TOLD_ONLY = re.compile(
-    r"(?:write[bwlq]|iowrite(?:8|16|32|64)|__raw_write[bwlq])\w*|(?:upper|lower)_32_bits|cpu_to_[bl]e\d+|regmap_\w*write\w*"
+    r"(?:write[bwlq]|iowrite(?:8|16|32|64)|__raw_write[bwlq])\w*|(?:upper|lower)_32_bits|cpu_to_[bl]e\d+"
+    r"|regmap_\w*write\w*"
 )
 
 
@@ -47,7 +49,8 @@ TOLD_ONLY = re.compile(
 class Exit:
     """A way out of the function with the mapping still live, and whether it says that it failed.
 
-    `unwound` tells that it unmaps what was mapped before, or loses the only copy of the handle: it is meant to clean up.
+    `unwound` tells that it unmaps what was mapped before, or loses the only copy of the handle: it is meant to clean
+    up.
     """
 
     error: bool
@@ -59,8 +62,8 @@ class Exit:
 class Walk:
     """What is followed: the mapping of a life, kept in `place`, past the functions that clean up.
 
-    `probe` says that nobody cleans up after a failure; `through` are the functions between the one that is walked and the
-    one that maps, both included. `past` has the branches that pass an unmap by, each with where it then goes on,
+    `probe` says that nobody cleans up after a failure; `through` are the functions between the one that is walked and
+    the one that maps, both included. `past` has the branches that pass an unmap by, each with where it then goes on,
     `siblings` the places of the other handles that the function makes.
     """
 
@@ -124,7 +127,9 @@ class Along(_Mappings):
         self._by_helper: dict[str, tuple[bool, bool]] = {}
 
     def reached(self, frame: Frame, node: int, state: State) -> bool:
-        """Nothing matters of a path that has lost the mapping; what leads to the map was walked before, for all maps at once."""
+        """Nothing matters of a path that has lost the mapping; what leads to the map was walked before, for all maps at
+        once.
+        """
         maps = frame.parent is None and node == self._site.node
         return not self._from_map or maps or state.get(_KEY) is not None
 
@@ -160,7 +165,9 @@ class Along(_Mappings):
         return state
 
     def undecided(self, frame: Frame, node: int, to: int, before: State, after: State) -> State:
-        """Whether there is something to unmap is asked here, of what nothing is known any more: this path tells no answer."""
+        """Whether there is something to unmap is asked here, of what nothing is known any more: this path tells no
+        answer.
+        """
         passing = self._past.get(node) if frame.parent is None else None
         held = after.get(_KEY)
         if passing is None or held is None or (held == _LIVE) is not (to in passing):
@@ -170,7 +177,9 @@ class Along(_Mappings):
         return after.forget(lambda key, _: key == _KEY)
 
     def _kept_or_asked(self, frame: Frame, call: Call, state: State) -> State:
-        """What a call that neither maps nor unmaps means for the mapping: it may be somebody else's affair from here on."""
+        """What a call that neither maps nor unmaps means for the mapping: it may be somebody else's affair from here
+        on.
+        """
         lost = state.forget(lambda key, _: key == _KEY)
         if not call.name:
             return lost if self._hands_on(frame, call) else state
@@ -215,7 +224,9 @@ class Along(_Mappings):
         return any(isinstance(part, Name | Member) and frame.place(part) == self._place for part in walk(expr))
 
     def _asked_beside(self, trail: Trail | None) -> bool:
-        """Whether a condition on the way asks a member beside the handle, which may tell what was mapped from what was not."""
+        """Whether a condition on the way asks a member beside the handle, which may tell what was mapped from what was
+        not.
+        """
         frame = Frame(self._site.fn)
         beside = self._place[: -len(re.split(r"->|\.", self._place)[-1])]
         return any(
@@ -329,7 +340,9 @@ def names(call: Call, functions: frozenset[str]) -> bool:
 
 
 def called_back(names: Iterable[str], life: Life) -> bool:
-    """Whether one of these functions is handed to somebody who calls it when an object dies, whatever probe() returned."""
+    """Whether one of these functions is handed to somebody who calls it when an object dies, whatever probe()
+    returned.
+    """
     pattern = re.compile(
         rb"(?:\.\s*release\s*=\s*&?|[(,]\s*&?)(?:"
         + b"|".join(re.escape(name.encode()) for name in names)

@@ -164,8 +164,8 @@ def _unanswered(
 ) -> tuple[frozenset[Attributes], tuple[Site, ...]]:
     """The attributes of a map that its unmaps never give, and those unmaps.
 
-    An unmap beside the map is there for errors: where one other function ends the mapping, that has to know all of them.
-    With `others`, unmaps that may be this life's, nothing is told.
+    An unmap beside the map is there for errors: where one other function ends the mapping, that has to know all of
+    them. With `others`, unmaps that may be this life's, nothing is told.
     """
     outside = tuple(unmap for unmap in life.unmaps if unmap.fn is not life.map.fn)
     among = outside if outside and len({unmap.fn for unmap in outside}) == 1 else life.unmaps

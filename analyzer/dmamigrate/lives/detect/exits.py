@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One mapping along the paths of the function that makes it: exits that skip its unmap, and unmaps that come twice there."""
+"""One mapping along the paths of the function that makes it: exits that skip its unmap, and unmaps that come twice
+there.
+"""
 
 from __future__ import annotations
 
@@ -201,7 +203,9 @@ def _in_loop(fn: Function, node: int) -> bool:
 
 
 def _chains(module: Module, fn: Function, levels: int = 3) -> Iterator[tuple[Function, ...]]:
-    """The ways from a probe() down to `fn`, which is not part of them, where each function on the way has one caller."""
+    """The ways from a probe() down to `fn`, which is not part of them, where each function on the way has one
+    caller.
+    """
     callers = {(one.fn.source.path, one.fn.start): one.fn for one in module.engine.stores.callers(fn)[0]}
     if len(callers) != 1 or not levels:
         return
@@ -215,7 +219,9 @@ def _chains(module: Module, fn: Function, levels: int = 3) -> Iterator[tuple[Fun
 
 
 def _leak(module: Module, client: Along, target: Expr, life: Life) -> Exit | None:
-    """The shortest exit that leaks; for what outlives the function, one with an error beside another that does unmap."""
+    """The shortest exit that leaks; for what outlives the function, one with an error beside another that does
+    unmap.
+    """
     if client.answers_otherwise:
         return None
     if isinstance(target, Name):
@@ -260,7 +266,9 @@ def _is_returned(fn: Function, variable: Name) -> bool:
 
 
 def _kept_in(site: Site) -> Expr | None:
-    """The one place that the handle is put into; None where it is put into two at once, of which either may be unmapped."""
+    """The one place that the handle is put into; None where it is put into two at once, of which either may be
+    unmapped.
+    """
     expr = site.fn.nodes[site.node].expr
     if isinstance(expr, Assign) and isinstance(strip(expr.parts[1]), Assign):
         return None

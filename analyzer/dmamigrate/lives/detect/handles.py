@@ -24,8 +24,8 @@ def find(module: Module) -> Iterator[Defect]:
     """The unmaps that are given an address that was never a handle, and those without a map.
 
     An unmap of a call that needs no migration any more counts only where its handle was followed to the end, or is a
-    member of the driver's own that nothing sets: core code unmaps what other code mapped. Where code that is not in sight
-    has a part of the answer, an exported function's caller say, the map is not followed, and nothing is said.
+    member of the driver's own that nothing sets: core code unmaps what other code mapped. Where code that is not in
+    sight has a part of the answer, an exported function's caller say, the map is not followed, and nothing is said.
     """
     for life in module.pairs.lives:
         for site in life.mistaken:
@@ -50,7 +50,9 @@ def find(module: Module) -> Iterator[Defect]:
 
 
 def _compares(engine: Engine, site: Site) -> bool:
-    """Whether the function that maps asks if the handle is the address of some memory, as io-pgtable does of the physical one."""
+    """Whether the function that maps asks if the handle is the address of some memory, as io-pgtable does of the
+    physical one.
+    """
     handle, fn = kept_in(site), site.fn
     path = path_of(handle) if handle is not None else None
     return path is not None and any(

@@ -32,7 +32,9 @@ _WHOLE = re.compile(r"(?:\d+:)?#?\w+")
 
 @dataclass(frozen=True)
 class Seen:
-    """A mapping call as one path reaches it: its attributes, and the map types possible there by the place they are kept in."""
+    """A mapping call as one path reaches it: its attributes, and the map types possible there by the place they are
+    kept in.
+    """
 
     frame: Frame
     node: int
@@ -228,9 +230,9 @@ def _at_fault(seen: Seen, files: frozenset[str]) -> tuple[Frame, int, Call, int]
 def _concerns(engine: Engine, place: str, kind: Choice, at: tuple[Seen, int]) -> bool:
     """Whether the map type kept in `place` is that of what the call maps.
 
-    `at` is what was seen and the depth of the frame that is reported. It is that if the address is computed from what was
-    asked about. Where that is not known, the type counts in the function that holds it, and in callees that it was handed
-    on to.
+    `at` is what was seen and the depth of the frame that is reported. It is that if the address is computed from what
+    was asked about. Where that is not known, the type counts in the function that holds it, and in callees that it was
+    handed on to.
     """
     seen, reported = at
     if place == CARRIED:
@@ -263,7 +265,9 @@ def _is_ram(engine: Engine, seen: Seen) -> bool:
 
 
 def _mapped(engine: Engine, seen: Seen) -> frozenset[str]:
-    """The places that the mapped address is computed from; for an unmap, that of the map whose handle it is given, if it is near."""
+    """The places that the mapped address is computed from; for an unmap, that of the map whose handle it is given, if
+    it is near.
+    """
     site = Site(seen.frame.fn, seen.node, seen.call, seen.api)
     for role in ("phys", "page", "ptr"):
         if (address := site.argument(role)) is not None:

@@ -20,7 +20,8 @@ from dmamigrate.values.questions import Use
 
 RULES = ("page-api-on-mmio", "sync-on-mmio")
 _MMIO = "DMA_ATTR_MMIO"
-# Where P2P memory comes from; a file without these has none that could be told, and one without the flag cannot pass it.
+# Where P2P memory comes from; a file without these has none that could be told, and one without the flag cannot pass
+# it.
 _MAKES_P2P = ("pci_alloc_p2pmem", "pci_p2pmem_alloc_sgl", "is_pci_p2pdma_page")
 WORDS = (*_MAKES_P2P, _MMIO)
 # include/linux/scatterlist.h, lib/scatterlist.c: what puts a kernel buffer, or a page, into an entry
@@ -114,7 +115,9 @@ def _on_device_memory(site: Site, origin: Origin | None) -> Iterator[Defect]:
 
 
 def _synced(module: Module, site: Site) -> Iterator[Defect]:
-    """The syncs of what a call mapped as system memory and is not; lives of the page API are paired with --pages only."""
+    """The syncs of what a call mapped as system memory and is not; lives of the page API are paired with --pages
+    only.
+    """
     for life in module.pairs.lives:
         if life.map.key == site.key:
             yield from (Defect("sync-on-mmio", one, {"map": life.map.where}, life) for one in life.syncs)

@@ -105,7 +105,9 @@ def _to_calls(module: Module) -> Iterator[_Candidate]:
 
 
 def _to_descriptors(module: Module) -> Iterator[_Candidate]:
-    """The arguments of calls that make a number one for a device, where they name what another device's BAR was put into."""
+    """The arguments of calls that make a number one for a device, where they name what another device's BAR was put
+    into.
+    """
     plain = {name: sink.arguments for name, sink in module.engine.api.sinks.items() if not sink.typed}
     for path in _with_others(module):
         unit = module.engine.tree.unit(path)

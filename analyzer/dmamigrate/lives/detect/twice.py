@@ -51,7 +51,9 @@ class _Ends(Client):
         return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
 
     def undecided(self, frame: Frame, node: int, to: int, before: State, after: State) -> State:
-        """Whether there is something to unmap is asked here, of what nothing is known: it may not be what is unmapped."""
+        """Whether there is something to unmap is asked here, of what nothing is known: it may not be what is
+        unmapped.
+        """
         passing = self._past.get(node) if frame.parent is None else None
         if passing is None or to in passing or is_known(frame, node, before):
             return after
