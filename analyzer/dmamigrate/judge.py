@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dmamigrate import match, renamed
-from dmamigrate.findings import Finding, Rewrite, Skipped, Verdict
+from dmamigrate.findings import Edit, Finding, Rewrite, Skipped, Span, Verdict
 from dmamigrate.lives import pair
 from dmamigrate.lives.detect import stored
 from dmamigrate.lives.detect.registry import DETECTORS
@@ -19,7 +19,7 @@ from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.model.versions import release
 from dmamigrate.program.queries import Budget
-from dmamigrate.rewrite import p2p, rename
+from dmamigrate.rewrite import backend, p2p, rename
 from dmamigrate.rewrite.case import Case, groups, which
 from dmamigrate.rewrite.decide import decide
 from dmamigrate.rewrite.mend import mend
@@ -183,12 +183,31 @@ class Work:
     def _renamed(self, engine: Engine, files: tuple[str, ...]) -> Iterator[Finding]:
         rules = {rule.id: rule for rule in self.rules}
         asked = rules.keys() & {*renamed.RULES}
-        for found in renamed.find(engine, files, frozenset(asked), self.target) if asked else ():
+        uses = list(renamed.find(engine, files, frozenset(asked), self.target)) if asked else []
+        backends = self._backends(engine, uses)
+        for found in uses:
             told = renamed.finding(rules[found.rule], found)
-            unit = engine.tree.unit(found.span.path)
+            unit, whole = engine.tree.unit(found.span.path), backends.get(found.span.path)
             made = rename.renamed(unit, found.span, found.entry, self.target) if unit is not None else told.rewrite
-            verdict = rename.UNPROVED if made.status == "proposed" else told.verdict
+            unproved = rename.UNPROVED
+            if whole is not None and (found.sets or any(_within(found.span, edit) for edit in whole.edits)):
+                made, unproved = whole, backend.UNPROVED
+            verdict = unproved if made.status == "proposed" else told.verdict
             yield replace(told, rewrite=made, verdict=verdict)
+
+    def _backends(self, engine: Engine, uses: list[renamed.Use]) -> dict[str, Rewrite]:
+        """For each file with tables of callbacks what becomes of those."""
+        found: dict[str, list[backend.Callback]] = {}
+        for use in uses:
+            if use.sets:
+                one = backend.Callback(use.entry.name, use.value, use.span, use.function)
+                found.setdefault(use.span.path, []).append(one)
+        units = {path: engine.tree.unit(path) for path in found}
+        return {
+            path: backend.rewritten(engine.tree, unit, found[path], engine.api, self.target)
+            for path, unit in units.items()
+            if unit is not None
+        }
 
     def _stored(self, module: Module) -> Iterator[Finding]:
         rules = {rule.id: rule for rule in self.rules}
@@ -199,3 +218,7 @@ class Work:
             if rule is not None and match.applies(rule, found.origin):
                 withheld = Rewrite("withheld", rule.withheld) if rule.withheld else Rewrite("none")
                 yield replace(match.stored(rule, found), rewrite=withheld)
+
+
+def _within(place: Span, edit: Edit) -> bool:
+    return place.path == edit.path and edit.start <= place.start < edit.end

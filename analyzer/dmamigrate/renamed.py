@@ -29,13 +29,14 @@ _TABLE = re.compile(rb"\b(?:struct\s+dma_map_ops)\b[^;{}=]*=\s*\{")
 
 @dataclass(frozen=True)
 class Use:
-    """A use of an old name; `value` is what a callback is set to."""
+    """A use of an old name; `value` is what a callback is set to, `sets` whether it is one that is set."""
 
     rule: str
     span: Span
     function: str
     entry: Renamed
-    value: str
+    value: str = ""
+    sets: bool = False
 
 
 def find(engine: Engine, files: tuple[str, ...], rules: frozenset[str], target: str) -> Iterator[Use]:
@@ -52,8 +53,8 @@ def find(engine: Engine, files: tuple[str, ...], rules: frozenset[str], target: 
             uses = _names(engine, unit, mine) if mine else ()
             yield from (use for use in uses if not only_for_older_kernels(unit.source, use.span.start))
         if "legacy-dma-ops" in rules and callbacks and OPS.encode() in unit.source.data:
-            yield from _tables(unit, callbacks)
-            yield from _set_later(engine, unit, callbacks)
+            yield from _tables(engine, unit, callbacks)
+            yield from _in_functions(engine, unit, callbacks)
 
 
 def _names(engine: Engine, unit: Unit, names: dict[str, Renamed]) -> Iterator[Use]:
@@ -70,20 +71,20 @@ def _names(engine: Engine, unit: Unit, names: dict[str, Renamed]) -> Iterator[Us
                 continue  # a declaration, a member, or a macro that nobody expands here
             if head:
                 if entry.hook:
-                    yield _use("renamed-dma-internal", source_span(unit, *place), name, entry)
+                    yield Use("renamed-dma-internal", source_span(unit, *place), name, entry)
                 continue
             initialised = item is not None and item.kind == "variable"
             if (fn is not None and not _is_meant(fn, name, found.start(), entry)) or (
                 initialised and entry.arguments is not None
             ):
                 continue
-            yield _use("renamed-dma-internal", source_span(unit, *place), fn.name if fn is not None else "", entry)
+            yield Use("renamed-dma-internal", source_span(unit, *place), fn.name if fn is not None else "", entry)
         # a probe is set by name, include/linux/kprobes.h
         for found in re.finditer(rb"\bsymbol_name\s*=\s*\"(" + re.escape(name.encode()) + rb")\"", source.data):
-            yield _use("renamed-dma-internal", source_span(unit, *found.span(1)), "", entry)
+            yield Use("renamed-dma-internal", source_span(unit, *found.span(1)), "", entry)
         for other in spellings(name)[1:]:
             for found in re.finditer(rb"\b" + re.escape(other.encode()) + rb"\b", source.blanked):
-                yield _use("renamed-dma-internal", source_span(unit, *found.span()), "", entry)
+                yield Use("renamed-dma-internal", source_span(unit, *found.span()), "", entry)
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -109,36 +110,51 @@ def _is_meant(fn: Function, name: str, at: int, entry: Renamed) -> bool:
     return False
 
 
-def _tables(unit: Unit, callbacks: dict[str, Renamed]) -> Iterator[Use]:
+def _tables(engine: Engine, unit: Unit, callbacks: dict[str, Renamed]) -> Iterator[Use]:
     if _TABLE.search(unit.source.blanked) is None:
         return
     for item in unit.items:
         if item.kind == "variable" and _TABLE.search(unit.source.code, item.head, item.body + 1) is not None:
             value = strip(unit.initial_value(item))
-            for field, part in zip(value.fields, value.parts, strict=True) if isinstance(value, Initializer) else ():
+            for field, part in _set(engine, unit, value) if isinstance(value, Initializer) else ():
                 if field in callbacks:
-                    yield _callback(unit, item, field, part, callbacks[field])
+                    yield _callback(unit, item, part, callbacks[field])
 
 
-def _callback(unit: Unit, item: Item, field: str, part: Expr, entry: Renamed) -> Use:
+def _set(engine: Engine, unit: Unit, value: Initializer) -> Iterator[tuple[str, Expr]]:
+    """The members that an initialiser sets, with their values: where one has no name, by the struct's order."""
+    known = engine.tree.struct(OPS, unit) if "" in value.fields else None
+    order = list(known[0]) if known is not None else []
+    at = 0
+    for field, part in zip(value.fields, value.parts, strict=True):
+        name = field or (order[at] if at < len(order) else "")
+        at = order.index(name) + 1 if name in order else at + 1
+        yield name, part
+
+
+def _callback(unit: Unit, item: Item, part: Expr, entry: Renamed) -> Use:
     text = unit.source.blanked
-    start = text.rfind(b"." + field.encode(), item.body, max(part.start, item.body)) + 1
-    return _use("legacy-dma-ops", source_span(unit, start, start + len(field)), item.name, entry, _text(unit, part))
+    start, end = max(part.start, item.body), max(part.end, item.body)
+    named = re.compile(rb"\.\s*(" + entry.name.encode() + rb")\s*=\s*\Z").search(text, item.body, start)
+    place = named.span(1) if named is not None else (start, end)
+    return Use("legacy-dma-ops", source_span(unit, *place), item.name, entry, _text(unit, part), sets=True)
 
 
-def _set_later(engine: Engine, unit: Unit, callbacks: dict[str, Renamed]) -> Iterator[Use]:
-    stored = re.compile(rb"(?:->|\.)\s*(?:" + b"|".join(name.encode() for name in callbacks) + rb")\s*=(?!=)")
-    for fn in unit.functions_with(stored):
+def _in_functions(engine: Engine, unit: Unit, callbacks: dict[str, Renamed]) -> Iterator[Use]:
+    """Callbacks that are set at run time, and those that are called."""
+    member = rb"(?:->|\.)\s*(?:" + b"|".join(name.encode() for name in callbacks) + rb")\s*(?:=(?!=)|\()"
+    for fn in unit.functions_with(re.compile(member)):
         for node in fn.nodes:
-            for store in walk(node.expr) if node.expr is not None else ():
-                target = strip(store.parts[0]) if isinstance(store, Assign) else None
+            for one in walk(node.expr) if node.expr is not None else ():
+                target = strip(one.parts[0]) if isinstance(one, Assign | Call) else None
                 if not isinstance(target, Member) or target.field not in callbacks:
                     continue
                 owner = engine.types.member(target, fn, unit)
                 if owner is not None and owner[0] == OPS:
-                    place = target.end - len(target.field), target.end
-                    value = _text(unit, store.parts[1])
-                    yield _use("legacy-dma-ops", source_span(unit, *place), fn.name, callbacks[target.field], value)
+                    sets = isinstance(one, Assign)
+                    place = source_span(unit, target.end - len(target.field), target.end)
+                    value = _text(unit, one.parts[1]) if sets else fn.name
+                    yield Use("legacy-dma-ops", place, fn.name, callbacks[target.field], value, sets)
 
 
 def _text(unit: Unit, expr: Expr) -> str:
@@ -148,10 +164,6 @@ def _text(unit: Unit, expr: Expr) -> str:
 def source_span(unit: Unit, start: int, end: int) -> Span:
     """The place from byte `start` to byte `end`, exclusive."""
     return span(unit.source, start, end)
-
-
-def _use(rule: str, where: Span, function: str, entry: Renamed, value: str = "") -> Use:
-    return Use(rule, where, function, entry, value)
 
 
 def finding(rule: Rule, found: Use) -> Finding:

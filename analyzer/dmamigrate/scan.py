@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dmamigrate import place as place_of
-from dmamigrate import processes, renamed
+from dmamigrate import probes, processes, renamed
 from dmamigrate.answers import Answers, Keeping
 from dmamigrate.errors import UsageError
 from dmamigrate.findings import Finding, Level, Origin, Progress, Report, Skipped
@@ -163,7 +163,7 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     root = (options.tree or find_tree(options.paths)).resolve()
     version = tree_version(root)
     target = options.target or default_target(root, version)
-    files, left_out = _files(options, root)
+    files, scripts, left_out = _files(options, root)
     needed = wanted(options.rules, options.knowledge, options.pages)
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
     kept = _kept(options, root, target)
@@ -184,11 +184,13 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
         findings += result.findings
         skipped += result.skipped
         unjudged = unjudged or bool(result.skipped)
+    named = [relative_to(path, root) for path in scripts]
+    findings += _in_scripts(options, root, named, target)
     # the other half of a life may stand in a file that names no call of a rule's
     asked = [path.resolve() for path in options.paths] if options.only is None else []
     elsewhere = {f.span.path for f in findings} - set(relative)
     inside = [path for path in elsewhere if any((root / path).is_relative_to(one) for one in asked)]
-    ordered = ordered_findings(findings, (*relative, *inside), options.level)
+    ordered = ordered_findings(findings, (*relative, *inside, *named), options.level)
     return Report(
         options.version, str(root), version, target, ordered, tuple(sorted(set(skipped), key=lambda s: (s.path,
         s.reason))),
@@ -227,17 +229,29 @@ def _results(
             kept.end()
 
 
-def _files(options: Options, root: Path) -> tuple[list[str], list[prefilter.Unread]]:
-    """The files to look into, and what is left out. Raises UsageError for a path that does not exist or holds no C."""
+def _files(options: Options, root: Path) -> tuple[list[str], list[str], list[prefilter.Unread]]:
+    """The C files to look into, the scripts if a rule is about them, and what is left out. Raises UsageError for a path
+    that does not exist or holds neither.
+    """
     if options.only is not None:
-        return [str(root / path) for path in options.only], []
+        return [str(root / path) for path in options.only], [], []
+    scripts = probes.SUFFIXES if any(rule.id == probes.RULE for rule in options.rules) else ()
     for path in options.paths:
-        if path.is_file() and not path.name.endswith(SUFFIXES):
+        if path.is_file() and not path.name.endswith((*SUFFIXES, *scripts)):
             raise UsageError(f"{path}: no C file; name .c or .h files, or folders (Rust drivers are not judged)")
-    files, left_out = prefilter.c_files(options.paths, root)
-    if not files and not left_out:
+    files, left_out = prefilter.c_files(options.paths, root, (*SUFFIXES, *scripts))
+    sources = [path for path in files if path.endswith(SUFFIXES)]
+    left_out = [one for one in left_out if not one.path.endswith(scripts)] if scripts else left_out
+    if not sources and not left_out and not (files and all(path.is_file() for path in options.paths)):
         raise UsageError(f"{', '.join(map(str, options.paths))}: holds no C files; name a driver's folder or file")
-    return files, left_out
+    return sources, [path for path in files if not path.endswith(SUFFIXES)], left_out
+
+
+def _in_scripts(options: Options, root: Path, scripts: list[str], target: str) -> Iterator[Finding]:
+    rule = next((rule for rule in options.rules if rule.id == probes.RULE), None)
+    for found in probes.find(root, scripts, options.knowledge.api.renamed.values(), target) if rule is not None else ():
+        if rule is not None:
+            yield renamed.finding(rule, found)
 
 
 def holding(overlay: Mapping[str, bytes], needed: prefilter.Wanted) -> list[str]:

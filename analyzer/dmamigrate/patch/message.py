@@ -16,6 +16,7 @@ _WIDTH = 72
 _P2P = "p2p-missing-mmio"
 _HANDLE = "unmap-wrong-handle"
 _RENAMED = "renamed-dma-internal"
+CALLBACKS = "legacy-dma-ops"
 _STEPS = 12
 _NAMES = {
     Kind.PCI_BAR: "a PCI BAR",
@@ -49,6 +50,8 @@ def subject(prefix: str, change: Change) -> str:
         return f"{prefix}: Pass DMA_ATTR_MMIO for P2P through the host bridge"
     if all(f.rule == _HANDLE for f in change.findings):
         return f"{prefix}: Unmap the DMA address, not the physical one"
+    if any(f.rule == CALLBACKS for f in change.findings):
+        return f"{prefix}: Map physical addresses in struct dma_map_ops"
     if all(f.rule == _RENAMED for f in change.findings):
         return f"{prefix}: Follow renamed internals of the DMA layer"
     return f"{prefix}: Map device memory with DMA_ATTR_MMIO"
@@ -76,29 +79,24 @@ def _what(mapped: list[Finding], about: About) -> Iterator[str]:
     ends = ", and dma_unmap_phys() with the same attribute where the mapping ends" if any(map(_ends, moved)) else ""
     if moved and about.older:
         yield (
-            "Since v6.18 dma_map_phys() with DMA_ATTR_MMIO is what maps device memory; dma_map_resource() is a "
-            "wrapper around it. Call"
-            f" it directly{ends}."
+            "Since v6.18 dma_map_phys() with DMA_ATTR_MMIO is what maps device memory; dma_map_resource() is a"
+            f" wrapper around it. Call it directly{ends}."
         )
         yield (
-            "Older kernels have neither the function nor the attribute. For those, where the headers define no "
-            "DMA_ATTR_MMIO, add"
-            " dma_map_phys() and dma_unmap_phys() on top of dma_map_resource(), so that the driver is built on them "
-            "as before."
+            "Older kernels have neither the function nor the attribute. For those, where the headers define no"
+            " DMA_ATTR_MMIO, add dma_map_phys() and dma_unmap_phys() on top of dma_map_resource(), so that the driver"
+            " is built on them as before."
         )
     elif moved:
         yield (
-            "Since v6.18 the DMA mapping API works on physical addresses, and dma_map_resource() is a wrapper that "
-            "calls"
-            f" dma_map_phys() with DMA_ATTR_MMIO. Call that directly{ends}."
+            "Since v6.18 the DMA mapping API works on physical addresses, and dma_map_resource() is a wrapper that"
+            f" calls dma_map_phys() with DMA_ATTR_MMIO. Call that directly{ends}."
         )
     if any(finding.rule == _P2P for finding in mapped):
         yield (
-            "A P2P transfer through the host bridge is mapped by its physical address, and that is device memory: "
-            "without"
-            " DMA_ATTR_MMIO an IOMMU maps it as cacheable, and caches are maintained or buffers bounced over it. Pass "
-            "the attribute"
-            " where the map type says so."
+            "A P2P transfer through the host bridge is mapped by its physical address, and that is device memory:"
+            " without DMA_ATTR_MMIO an IOMMU maps it as cacheable, and caches are maintained or buffers bounced over"
+            " it. Pass the attribute where the map type says so."
         )
     if any(finding.rule == _HANDLE for finding in mapped):
         yield "An unmap takes the DMA address that the map returned: the physical one ends another mapping, or none."
@@ -107,12 +105,17 @@ def _what(mapped: list[Finding], about: About) -> Iterator[str]:
             "The series that made physical addresses the DMA layer's currency renamed functions below its API."
             " Follow it."
         )
-    if any(not migrates(finding) and finding.rule not in (_P2P, _HANDLE, _RENAMED) for finding in mapped):
+    if any(finding.rule == CALLBACKS for finding in mapped):
         yield (
-            "dma_map_phys() takes an address for system memory unless it is told otherwise: an IOMMU then maps device "
-            "memory as"
-            " cacheable, and caches are maintained or buffers bounced over it. Pass DMA_ATTR_MMIO when mapping and "
-            "unmapping."
+            "Since v6.19 struct dma_map_ops has .map_phys and .unmap_phys in place of .map_page, .unmap_page,"
+            " .map_resource and .unmap_resource: a backend maps physical addresses, and DMA_ATTR_MMIO tells which of"
+            " them are device memory. What only ever mapped pages refuses those, as the missing callback did."
+        )
+    if any(not migrates(f) and f.rule not in (_P2P, _HANDLE, _RENAMED, CALLBACKS) for f in mapped):
+        yield (
+            "dma_map_phys() takes an address for system memory unless it is told otherwise: an IOMMU then maps device"
+            " memory as cacheable, and caches are maintained or buffers bounced over it. Pass DMA_ATTR_MMIO when"
+            " mapping and unmapping."
         )
 
 
@@ -125,6 +128,8 @@ def _maps(finding: Finding) -> str:
     """What one call maps, or does wrongly, in a sentence."""
     if finding.rule == _P2P:
         return f"{finding.function}() reaches {finding.callee}() without it."
+    if finding.rule == CALLBACKS:
+        return f"{finding.function} sets .{finding.callee}."
     if finding.rule == _RENAMED:
         return f"{finding.message}."
     if finding.rule == _HANDLE:
@@ -154,9 +159,8 @@ def _why(mapped: list[Finding], about: About) -> str:
     if any(v.status != "proved" for v in verdicts):
         return f"Not verified: {next(v.reason for v in verdicts if v.status != 'proved')}."
     compared = (
-        f"{about.tool} ran the old and the new calls in its model of the v{about.target} DMA API, for direct mapping, "
-        f"IOMMUs, bounce"
-        " buffers and memory encryption"
+        f"{about.tool} ran the old and the new calls in its model of the v{about.target} DMA API, for direct mapping,"
+        " IOMMUs, bounce buffers and memory encryption"
     )
     again = "`dmamigrate review` of this commit repeats that."
     if not any(v.refined for v in verdicts):
@@ -196,11 +200,9 @@ def cover(subjects: list[str], counts: list[int], left: list[str], about: About)
     prefix = prefixes.pop() if len(prefixes) == 1 else "treewide"
     paragraphs = [
         wrapped(
-            "Since v6.18 the DMA mapping API works on physical addresses, and device memory is mapped by "
-            "dma_map_phys() with"
-            " DMA_ATTR_MMIO. This series moves the drivers whose mappings could be followed from map to unmap. Each "
-            "patch stands on its"
-            " own."
+            "Since v6.18 the DMA mapping API works on physical addresses, and device memory is mapped by"
+            " dma_map_phys() with DMA_ATTR_MMIO. This series moves the drivers whose mappings could be followed from"
+            " map to unmap. Each patch stands on its own."
         ),
         "Calls that each patch moves:\n\n"
         + "\n".join(f"  {count:2} {line}" for line, count in zip(subjects, counts, strict=True)),

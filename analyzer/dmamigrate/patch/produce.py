@@ -108,6 +108,9 @@ def _why(finding: Finding) -> str:
 
 
 def _with_helpers(root: Path, one: Change, template: str) -> Change:
+    if any(finding.rule == message.CALLBACKS for finding in one.findings):
+        files = (replace(f, after=compat.add_callbacks(f.path, f.before, f.after)) for f in one.files)
+        one = replace(one, files=tuple(files))
     before = {file.path: file for file in one.files}
     after = compat.add({file.path: file.after for file in one.files}, template)
     for path in sorted(after.keys() - before.keys()):

@@ -92,15 +92,29 @@ def _section(title: str, found: list[Place], report: Report, view: View) -> Iter
     if not found:
         return
     yield _line((title, "bold underline"))
+    shown: dict[str, str] = {}
     for block in blocks(found, view.drivers):
-        yield from _block(block, report, view)
+        yield from _block(block, report, view, shown)
 
 
-def _block(block: Block, report: Report, view: View) -> Iterator[Line]:
+def _block(block: Block, report: Report, view: View, shown: dict[str, str]) -> Iterator[Line]:
     if len(block.places) > 1 and block.driver:
         yield _line((f"{block.driver}: {plural(len(block.places), 'place')}", "bold"))
     for place in block.places:
         yield from _place(place, report, view)
+        if view.diff:
+            yield from _diffs(place, report, view, shown)
+
+
+def _diffs(place: Place, report: Report, view: View, shown: dict[str, str]) -> Iterator[Line]:
+    """The rewrites of a place; one that several places share, and which was `shown`, is named by the first of them."""
+    where = f"{here(report, place.lead.span.path, view.folder)}:{place.lead.span.line}"
+    for diff in dict.fromkeys(f.rewrite.diff for f in place.findings if f.rewrite.status == "proposed"):
+        if diff in shown:
+            yield _line((f"the rewrite is the one of {shown[diff]}", "advice"), indent=4)
+        else:
+            shown[diff] = where
+            yield from (_line((line, _diff_style(line))) for line in diff.splitlines())
 
 
 def _place(place: Place, report: Report, view: View) -> Iterator[Line]:
@@ -117,9 +131,6 @@ def _place(place: Place, report: Report, view: View) -> Iterator[Line]:
             yield from _evidence(finding, report, view, finding is lead)
     else:
         yield _line(("; ".join(said), "advice"), indent=4, rows=1)
-    if view.diff:
-        for diff in dict.fromkeys(f.rewrite.diff for f in place.findings if f.rewrite.status == "proposed"):
-            yield from (_line((line, _diff_style(line))) for line in diff.splitlines())
 
 
 def _diff_style(line: str) -> str:

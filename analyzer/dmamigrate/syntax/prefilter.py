@@ -34,9 +34,9 @@ class _Holds:
     path: str
 
 
-def c_files(paths: Iterable[Path], root: Path) -> tuple[list[str], list[Unread]]:
-    """The C files below `paths`, each path itself if it is a file, and what is left out; as given, sorted folder by
-    folder.
+def c_files(paths: Iterable[Path], root: Path, suffixes: tuple[str, ...] = SUFFIXES) -> tuple[list[str], list[Unread]]:
+    """The C files, or those of other `suffixes`, below `paths`, each path itself if it is a file, and what is left out;
+    as given, sorted folder by folder.
 
     A link that leads out of `root` and of `paths` is left out, and so is what is no regular file. Raises UsageError for
     a path that does not exist, or that is neither file nor folder.
@@ -46,7 +46,7 @@ def c_files(paths: Iterable[Path], root: Path) -> tuple[list[str], list[Unread]]
     held = list(paths)
     within = tuple(os.path.realpath(path) for path in (root, *held))
     for path in held:
-        for one in _found(path, within):
+        for one in _found(path, within, suffixes):
             if isinstance(one, str):
                 files.setdefault(one)
             else:
@@ -54,7 +54,7 @@ def c_files(paths: Iterable[Path], root: Path) -> tuple[list[str], list[Unread]]
     return list(files), list(unread.values())
 
 
-def _found(path: Path, within: tuple[str, ...]) -> Iterator[str | Unread]:
+def _found(path: Path, within: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[str | Unread]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
@@ -62,14 +62,14 @@ def _found(path: Path, within: tuple[str, ...]) -> Iterator[str | Unread]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}; name what can be read") from error
     if stat.S_ISDIR(mode):
-        yield from _below(str(path), within)
+        yield from _below(str(path), within, suffixes)
     elif stat.S_ISREG(mode):
         yield str(path)
     else:
         raise UsageError(f"{path}: is neither a file nor a folder; name one that is")
 
 
-def _below(folder: str, within: tuple[str, ...]) -> Iterator[str | Unread]:
+def _below(folder: str, within: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[str | Unread]:
     queue = [folder]
     while queue:
         current = queue.pop()
@@ -78,7 +78,7 @@ def _below(folder: str, within: tuple[str, ...]) -> Iterator[str | Unread]:
         try:
             with os.scandir(current) as entries:
                 for entry in entries:
-                    if entry.name.endswith(SUFFIXES) and not entry.is_dir(follow_symlinks=False):
+                    if entry.name.endswith(suffixes) and not entry.is_dir(follow_symlinks=False):
                         files.append(_checked(entry, within))
                     elif entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED_FOLDERS:
                         folders.append(entry.path)
