@@ -317,6 +317,58 @@ def test_a_call_that_stands_for_another_is_proved_by_that_one(scan_with: Callabl
     assert _found(scan_with(HEAD + code, moved)).verdict.status == "proved"
 
 
+TRAP = "{} at driver.c:14 may be vmalloc memory or on a stack, not in the direct map"
+POINTERS = [
+    pytest.param("kzalloc(64, GFP_KERNEL)", None, id="the slab allocator's"),
+    pytest.param("(void *)__get_free_page(GFP_KERNEL) + 8", None, id="inside of a page"),
+    pytest.param("vmalloc(64)", TRAP, id="vmalloc memory, which dma_map_single() rejects"),
+    pytest.param("kvmalloc(64, GFP_KERNEL)", TRAP, id="either, as it comes"),
+    pytest.param("f->attrs ? kmalloc(64, GFP_KERNEL) : vmalloc(64)", TRAP, id="one of two"),
+    pytest.param("&table", TRAP, id="a module's data"),
+]
+
+
+@pytest.mark.parametrize(("pointer", "why"), POINTERS)
+def test_a_pointer_is_moved_only_if_it_lies_in_the_direct_map(
+    pointer: str, why: str | None, scan_with: Callable[..., Report]
+) -> None:
+    (moved,) = [rule for rule in rules.load() if rule.id == "page-to-phys"]
+    code = (
+        f"static int table;\nint fx_map(struct fx *f)\n{{\tvoid *p = {pointer};\n"
+        "\tf->a = dma_map_single(f->dev, p, 64, DMA_TO_DEVICE);\n\treturn dma_mapping_error(f->dev, f->a);\n}\n"
+        "void fx_unmap(struct fx *f)\n{\n\tdma_unmap_single(f->dev, f->a, 64, DMA_TO_DEVICE);\n}\n"
+    )
+    found = next(one for one in scan_with(HEAD + code, moved).findings if one.rule == moved.id)
+    if why is None:
+        assert (found.verdict.status, found.rewrite.reason) == ("proved", None)
+        assert "dma_map_phys(f->dev, virt_to_phys(p), 64, DMA_TO_DEVICE, 0)" in found.rewrite.diff
+    else:
+        assert (found.rewrite.status, found.rewrite.reason) == ("withheld", why.format("p"))
+
+
+SHORTER = [
+    pytest.param("virt_to_page(p), offset_in_page(p)", "virt_to_phys(p)", id="a pointer's page"),
+    pytest.param("alloc_page(GFP_KERNEL), 0", "page_to_phys(alloc_page(GFP_KERNEL))", id="no offset"),
+    pytest.param("virt_to_page(p), 1 << 4", "page_to_phys(virt_to_page(p)) + (1 << 4)", id="an offset of its own"),
+]
+
+
+@pytest.mark.parametrize(("page", "address"), SHORTER)
+def test_an_address_is_written_as_the_kernel_writes_it(
+    page: str, address: str, scan_with: Callable[..., Report]
+) -> None:
+    (moved,) = [rule for rule in rules.load() if rule.id == "page-to-phys"]
+    code = (
+        "int fx_map(struct fx *f)\n{\n\tvoid *p = kmalloc(64, GFP_KERNEL);\n\n"
+        f"\tf->a = dma_map_page(f->dev, {page}, 64, DMA_TO_DEVICE);\n\treturn dma_mapping_error(f->dev, f->a);\n}}\n"
+        "void fx_unmap(struct fx *f)\n{\n\tdma_unmap_page(f->dev, f->a, 64, DMA_TO_DEVICE);\n}\n"
+    )
+    found = next(one for one in scan_with(HEAD + code, moved).findings if one.rule == moved.id)
+    assert f"dma_map_phys(f->dev, {address}, 64," in " ".join(found.rewrite.diff.replace("+", " ").split()).replace(
+        "page_to_phys(virt_to_page(p)) (1", "page_to_phys(virt_to_page(p)) + (1"
+    )
+
+
 WEAK = """
 title = "calls in any order"
 level = "note"

@@ -53,9 +53,9 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     category: Category
     message: _Text
     explain: _Text
-    # the calls that the rule looks at, and the role of the argument whose origin it asks for
+    # the calls that the rule looks at, and the role, or the roles, of the argument whose origin it asks for
     callee: tuple[str, ...] = ()
-    argument: str = "phys"
+    argument: str | tuple[str, ...] = "phys"
     origins: tuple[Kind, ...] = ()
     # an attribute that the call must, or must not, be given, written as a constant
     has: str | None = None
@@ -212,9 +212,10 @@ def checked(rules: tuple[Rule, ...], api: Api) -> tuple[Rule, ...]:
     for rule in rules:
         for callee in rule.callee:
             call = _known(rule, callee, api)
-            if rule.origins and rule.argument not in call.roles:
+            asked = (rule.argument,) if isinstance(rule.argument, str) else rule.argument
+            if rule.origins and not {*asked} & {*call.roles}:
                 raise RuleError(
-                    f"rule {rule.id}: {callee}() has no argument '{rule.argument}'; it has {_all(call.roles)}"
+                    f"rule {rule.id}: {callee}() has no argument '{' or '.join(asked)}'; it has {_all(call.roles)}"
                 )
         for attribute in (rule.has, rule.lacks):
             if attribute is not None and attribute not in api.attributes:

@@ -24,6 +24,7 @@ from dmamigrate.rewrite.layout import NewCall, apply, rewrite
 from dmamigrate.rewrite.physical import (
     Refused,
     Wanted,
+    address_of,
     address_suffices,
     converted,
     declarations,
@@ -32,7 +33,7 @@ from dmamigrate.rewrite.physical import (
     parameters,
 )
 from dmamigrate.rules import templates
-from dmamigrate.syntax.expr import Call, Constant, Expr, Index, Member, Name
+from dmamigrate.syntax.expr import Call, Name
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.items import Item
 from dmamigrate.syntax.source import Source
@@ -44,14 +45,6 @@ _WHOLE = {"map_resource": "map_page", "unmap_resource": "unmap_page"}
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _PAGE_AND_OFFSET = "page_to_phys(page) + offset"
 _ENTRY = re.compile(rb"[ \t]*[\w.>\[\]-]*\.?[ \t]*=?[ \t]*[\w.>-]*[ \t]*=?[ \t]*\w+[ \t]*[,;]?[ \t]*\r?\n?")
-# the address of the byte at an offset of a page, where the kernel has a shorter way to say it
-_SHORTER = (
-    (re.compile(r"sg_page\((.+)\)"), "{}->offset", "sg_phys({})"),
-    (re.compile(r"virt_to_page\((.+)\)"), "offset_in_page({})", "virt_to_phys({})"),
-    (re.compile(r"phys_to_page\((.+)\)"), "offset_in_page({})", "{}"),
-    (re.compile(r"phys_to_page\((.+)\)"), "{} & ~PAGE_MASK", "{}"),
-    (re.compile(r"phys_to_page\((.+)\)"), "{} & (PAGE_SIZE - 1)", "{}"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,18 +293,7 @@ class _Backend:
                     raise Refused(f"a call of {name}() is not whole: {reason}")
                 if len(call.args) != len(parameters(self._unit, one.item)):
                     raise Refused(f"{name}() is called with {len(call.args)} arguments")
-                yield from self._call(call, one, self._address(*call.args[one.position : one.position + 2]))
-
-    def _address(self, page: Expr, offset: Expr) -> str:
-        first, second = (self._source.text(one.start, one.end) for one in (page, offset))
-        for form, beside, shorter in _SHORTER:
-            found = form.fullmatch(first)
-            if found is not None and second == beside.format(found.group(1)):
-                return shorter.format(found.group(1))
-        if second == "0":
-            return f"page_to_phys({first})"
-        plain = isinstance(offset, Name | Constant | Call | Member | Index)
-        return f"page_to_phys({first}) + {second if plain else f'({second})'}"
+                yield from self._call(call, one, address_of(self._source, *call.args[one.position : one.position + 2]))
 
     def _call(self, call: Call, one: _Converts, address: str) -> tuple[Edit, ...]:
         kept: list[int | str] = [*range(one.position), address, *range(one.position + 2, len(call.args))]

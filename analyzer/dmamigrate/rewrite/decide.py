@@ -108,6 +108,16 @@ def _by_missing_end(case: Case) -> str | None:
 
 
 @_for_all
+def _by_virtual_address(case: Case) -> str | None:
+    """include/linux/dma-mapping.h: dma_map_single() rejects vmalloc memory, and virt_to_phys() does not."""
+    for site in (life.map for life in case.group):
+        pointer = site.argument("ptr") if site.api.family == "single" and case.rule.moves_memory else None
+        if pointer is not None and not case.module.engine.origins.in_direct_map(site.use(pointer)):
+            return f"{site.text('ptr')} at {site.where} may be vmalloc memory or on a stack, not in the direct map"
+    return None
+
+
+@_for_all
 def _by_defect(case: Case) -> str | None:
     sites: set[Key] = {site.key for life in case.group for site in life.sites}
     for found in case.defects:
@@ -174,6 +184,7 @@ REFUSALS: tuple[Refusal, ...] = (
     _by_licence,
     _by_own_function,
     _by_other_memory,
+    _by_virtual_address,
     _by_defect,
     _by_missing_end,
     _by_orphan,

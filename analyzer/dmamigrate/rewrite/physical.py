@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from dmamigrate.findings import Edit
 from dmamigrate.rewrite.layout import indent, width
-from dmamigrate.syntax.expr import Binary, Call, Name, strip, walk
+from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.items import Item
-from dmamigrate.syntax.source import spaces
+from dmamigrate.syntax.source import Source, spaces
 from dmamigrate.syntax.unit import Unit, holds_word
 
 _WIDE = 80
@@ -40,6 +40,31 @@ _NO_DECLARATION = re.compile(rb"\s*(?:if|for|while|do|switch|return|goto|case|de
 
 class Refused(Exception):
     """Why a function is not converted; the text is the reason."""
+
+
+# the address of the byte at an offset of a page, where the kernel has a shorter way to say it
+_SHORTER = (
+    (re.compile(r"sg_page\((.+)\)"), "{}->offset", "sg_phys({})"),
+    (re.compile(r"virt_to_page\((.+)\)"), "offset_in_page({})", "virt_to_phys({})"),
+    (re.compile(r"phys_to_page\((.+)\)"), "offset_in_page({})", "{}"),
+    (re.compile(r"phys_to_page\((.+)\)"), "{} & ~PAGE_MASK", "{}"),
+    (re.compile(r"phys_to_page\((.+)\)"), "{} & (PAGE_SIZE - 1)", "{}"),
+    (re.compile(r"(\w+)->bv_page"), "{}->bv_offset", "bvec_phys({})"),
+    (re.compile(r"(\w+)\.bv_page"), "{}.bv_offset", "bvec_phys(&{})"),
+)
+
+
+def address_of(source: Source, page: Expr, offset: Expr) -> str:
+    """The physical address of the byte at an offset of a page, as kernel code writes it."""
+    first, second = (source.text(one.start, one.end) for one in (page, offset))
+    for form, beside, shorter in _SHORTER:
+        found = form.fullmatch(first)
+        if found is not None and second == beside.format(found.group(1)):
+            return shorter.format(found.group(1))
+    if re.fullmatch(r"0[uUlL]*", second):
+        return f"page_to_phys({first})"
+    plain = isinstance(offset, Name | Constant | Call | Member | Index)
+    return f"page_to_phys({first}) + {second if plain else f'({second})'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dmamigrate.rewrite import check
 from dmamigrate.rewrite.case import Case, groups, which
 from dmamigrate.rewrite.diff import diff
 from dmamigrate.rewrite.layout import NewCall, moves, rewrite
+from dmamigrate.rewrite.physical import address_of
 from dmamigrate.rules import Template
 from dmamigrate.syntax.arms import only_for_older_kernels
 from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Index, Member, Name
@@ -24,6 +25,7 @@ _MOST_CALLS = (
     128  # that share one rewrite: each of their findings has all of its edits, and a reader has to follow them
 )
 
+_PAGE_AND_OFFSET = "page_to_phys(page) + offset"
 _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
 
 
@@ -70,6 +72,9 @@ def new_call(source: Source, call: Call, template: Template) -> NewCall:
 
 def _computed(source: Source, call: Call, template: Template, wanted: str) -> str:
     """An argument that is computed from old ones: each role replaced by what stands there, `+ 0` left out."""
+
+    if wanted == _PAGE_AND_OFFSET and {"page", "offset"} <= {*template.before_roles}:
+        return address_of(source, *(call.args[template.before_roles.index(role)] for role in ("page", "offset")))
 
     def written(match: re.Match[str]) -> str:
         role = match[0]

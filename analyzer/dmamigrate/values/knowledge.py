@@ -41,6 +41,8 @@ class _Source(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
     firmware: tuple[str, ...] = ()
     # fresh memory: the origin of an address in it, not of what an object in it stands for
     storage: bool = False
+    # memory of the direct map, which virt_to_phys() takes
+    direct: bool = False
 
 
 class _Propagator(_Entry, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -104,7 +106,7 @@ class Meaning:
     origin it has, with `default` if that argument tells nothing, or nothing of `only`. With `argument` it holds only
     where that argument, from 0, is one of the literals. A driver that calls one of `doubt` may have made the object
     itself, and one with none of `firmware` may be handed objects that other code made. `storage` marks fresh memory,
-    `pages` what takes or yields a page number.
+    `pages` what takes or yields a page number, `direct` memory of the direct map.
     """
 
     origins: tuple[Kind, ...] = ()
@@ -119,6 +121,7 @@ class Meaning:
     storage: bool = False
     only: tuple[Kind, ...] = ()
     pages: bool = False
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,7 @@ def load(files: Iterable[Path], api: Api) -> Knowledge:
                         entry.doubt,
                         entry.firmware,
                         entry.storage,
+                        direct=entry.direct,
                     )
                 case _Propagator():
                     source = OBJECT if entry.source == "object" else int(entry.source)

@@ -22,6 +22,8 @@ class Leaf:
     site: tuple[str, int] | None = None
     # where an object lies, which says nothing of the address that it stands for
     storage: bool = False
+    # memory that surely lies in the direct map
+    direct: bool = False
     # for an unknown one: code that is not in sight has the answer
     outside: bool = False
 
@@ -50,7 +52,7 @@ def merge(groups: Iterable[Leaves]) -> Leaves:
     """All leaves, one for each kind and reason, with the shortest way there."""
     best: dict[tuple[object, ...], Leaf] = {}
     for leaf in (leaf for group in groups for leaf in group):
-        key = (leaf.kind, leaf.reason, leaf.site, leaf.storage)
+        key = (leaf.kind, leaf.reason, leaf.site, leaf.storage, leaf.direct)
         old = best.get(key)
         if old is None:
             best[key] = leaf

@@ -110,6 +110,11 @@ class Origins:
         """Where the address that a value is comes from."""
         return origin_of((step_at(use.fn, use.expr, "the address in question"),), self.leaves(use))
 
+    def in_direct_map(self, use: Use) -> bool:
+        """Whether a pointer is surely one to memory of the direct map, so that virt_to_phys() takes it."""
+        leaves = [leaf for leaf in self.leaves(use) if leaf.kind is not None]
+        return bool(leaves) and all(leaf.direct for leaf in leaves)
+
     def makers(self, use: Use) -> tuple[Origin, frozenset[tuple[str, int]]]:
         """Where a DMA address comes from, and the calls (file, byte offset) that made it."""
         leaves = self.leaves(use)

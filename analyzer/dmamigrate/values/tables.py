@@ -62,7 +62,7 @@ class Tables:
 
     def _source(self, fn: Function, meaning: Meaning) -> Leaves:
         leaves = tuple(
-            Leaf(kind, storage=meaning.storage)
+            Leaf(kind, storage=meaning.storage, direct=meaning.direct)
             for kind in meaning.origins
             if not (kind is Kind.UNKNOWN and meaning.stop)
         )
