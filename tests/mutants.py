@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Changes Python sources in one place at a time, in a scratch copy, and prints which tests notice.
 
-    python -m tests.mutants [--number N] [--seed TEXT] [--jobs J] [--test NAME=COMMAND]... PATH...
+    python -m tests.mutants [--number N] [--seed TEXT] [--jobs J] [--conditions] [--test NAME=COMMAND]... PATH...
 
 PATH are files and folders of this repository. Places are found in the syntax tree: a comparison swapped, `and` for
-`or`, a constant changed, a `not` or a call for its effect dropped, a condition negated. N of them are drawn by the seed
-(the commit's hash, without one). Each COMMAND runs in the copy, with the copy on the import path; one that fails has
-noticed. The commands run in the order given until one notices; the table says which did. Without one: the fast tests.
+`or`, a constant changed, a `not` or a call for its effect dropped, a condition negated; with --conditions neither
+constants nor effects. N of them are drawn by the seed (the commit's hash, without one). Each COMMAND runs in the copy,
+with the copy on the import path; one that fails has noticed.
+The commands run in the order given until one notices; the table says which did. Without one: the fast tests.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ def main() -> None:
     options.add_argument("--number", type=int, default=100)
     options.add_argument("--seed")
     options.add_argument("--jobs", type=int, default=1)
+    options.add_argument("--conditions", action="store_true")
     options.add_argument("--test", action="append", default=[], metavar="NAME=COMMAND")
     given = options.parse_args()
     head = subprocess.run(
@@ -166,6 +168,8 @@ def main() -> None:
     tests = tests or [("tests", "python -m pytest -q -x")]
     files = [file for path in given.paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     every = [m for file in files for m in mutants(str(file.resolve().relative_to(ROOT)), file.read_text())]
+    if given.conditions:
+        every = [mutant for mutant in every if not mutant.what.startswith(("constant", "effect"))]
     drawn = random.Random(given.seed or head).sample(every, min(given.number, len(every)))
     print(f"{len(drawn)} of {len(every)} places in {len(files)} files, seed {given.seed or head}", flush=True)
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
