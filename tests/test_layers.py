@@ -25,7 +25,7 @@ FLOORS = (
      "dmamigrate.program.includes", "dmamigrate.program.modules", "dmamigrate.program.tree",
      "dmamigrate.program.macros", "dmamigrate.program.places", "dmamigrate.program.types",
      "dmamigrate.program.reach", "dmamigrate.program.records", "dmamigrate.program.objects",
-     "dmamigrate.program.members",
+     "dmamigrate.program.literals", "dmamigrate.program.members",
      "dmamigrate.program.variables", "dmamigrate.program.callers", "dmamigrate.program.stores"),
     ("dmamigrate.values.leaves", "dmamigrate.values.knowledge", "dmamigrate.values.arithmetic",
      "dmamigrate.values.tables", "dmamigrate.values.questions", "dmamigrate.values.shapes", "dmamigrate.values.fills",

@@ -31,7 +31,7 @@ from dmamigrate.syntax.expr import (
     Unary,
     strip,
 )
-from dmamigrate.syntax.functions import Edge, Function, Node
+from dmamigrate.syntax.functions import Edge, Function, Guard, Node
 from dmamigrate.values.engine import Engine
 
 _EXIT = 1
@@ -133,7 +133,7 @@ class Explorer:
                     if edge.guard is None or not edge.guard.cases:
                         ways.append((after, edge))
                         continue
-                    chosen = self._chosen(frame, node.expr, value, edge.guard.cases, edge.guard.truth, after)
+                    chosen = self._chosen(frame, node.expr, value, edge.guard, after)
                     ways += [(one, edge) for one in chosen]
         else:
             for truth in (True, False):
@@ -146,10 +146,9 @@ class Explorer:
             told = self._client.undecided(frame, index, edge.to, state, after) if open_ended else after
             yield told, UNKNOWN, edge
 
-    def _chosen(
-        self, frame: Frame, subject: Expr, value: Value, cases: tuple[Expr, ...], truth: bool, state: State
-    ) -> list[State]:
-        """The states in which `subject` is one of `cases`, or (`truth` false) none of them: one for each map type."""
+    def _chosen(self, frame: Frame, subject: Expr, value: Value, guard: Guard, state: State) -> list[State]:
+        """The states in which `subject` is one of the guard's cases, or none of them: one for each map type."""
+        cases, truth = guard.cases, guard.truth
         place = value.place if isinstance(value, Same) else frame.place(subject)
         held = (state.get(place) if place is not None else None) or value
         chosen = [self._words.of(frame.fn, case) for case in cases]
@@ -158,7 +157,8 @@ class Explorer:
             kind = held if isinstance(held, Choice) else self._client.unasked(frame, subject, choices[0])
             names = frozenset(name for one in choices for name in one.may)
             left = kind.only(names if truth else kind.all - names)
-            return [self._typed(frame, subject, place, left, name, state) for name in sorted(left.may)] if left else []
+            ones = [left.only(frozenset({name})) for name in sorted(left.may)] if left else []
+            return [self._typed(frame, subject, place, one, state) for one in ones if one is not None]
         if isinstance(held, Flags) and held.exact and len(held.on) <= 1:
             same = [self._words.of(frame.fn, case) == held for case in cases]
             if any(same) is not truth and all(self._words.of(frame.fn, case) is not None for case in cases):
@@ -166,12 +166,10 @@ class Explorer:
         return [state]
 
     @staticmethod
-    def _typed(frame: Frame, subject: Expr, place: str | None, kind: Choice, name: str, state: State) -> State:
-        """The state in which the choice is `name`."""
-        one = kind.only(frozenset({name}))
-        assert one is not None, "the name is one of those that are possible"
+    def _typed(frame: Frame, subject: Expr, place: str | None, one: Choice, state: State) -> State:
+        """The state in which the choice is made."""
         refined = state.refine(place, one) if place is not None else state
-        return State(refined.env, Trail(frame.fn, subject, f"{kind.what} is {name}", refined.trail))
+        return State(refined.env, Trail(frame.fn, subject, f"{one.what} is {', '.join(one.may)}", refined.trail))
 
     # conditions
 
@@ -388,12 +386,13 @@ class Explorer:
             value = given if expr.op == "=" or place is None else self._updated(frame, expr, before, place, given)
             if isinstance(value, Same) and value.place == place:
                 value = UNKNOWN
-            after = self._put(frame, index, expr, place, value, before) if place is not None else before
+            after = self._put(frame, index, expr, (place, value), before) if place is not None else before
             result.append((self._client.stored(frame, index, expr, after), value))
         return result
 
-    def _put(self, frame: Frame, index: int, expr: Assign, place: str, value: Value, state: State) -> State:
-        """`place` becomes `value`, and what it holds or points to is what the source text says."""
+    def _put(self, frame: Frame, index: int, expr: Assign, put: tuple[str, Value], state: State) -> State:
+        """A place becomes a value, and what it holds or points to is what the source text says."""
+        place, value = put
         state = unshared(self._engine, frame, strip(expr.parts[0]), state).put(place, value)
         source = strip(expr.parts[1])
         if isinstance(value, Choice):

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from dmamigrate.program.literals import Literals, head_tag
 from dmamigrate.program.macros import Setters
 from dmamigrate.program.objects import Overwrites
 from dmamigrate.program.places import by_offset, store_places
 from dmamigrate.program.reach import root_of, substitute
-from dmamigrate.program.records import CallSite, Store, file_scope
+from dmamigrate.program.records import Asked, CallSite, Store, file_scope
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types, struct_tag
 from dmamigrate.syntax.expr import (
@@ -29,10 +30,7 @@ from dmamigrate.syntax.expr import (
     walk,
 )
 from dmamigrate.syntax.functions import CType, Function
-from dmamigrate.syntax.items import Item
 from dmamigrate.syntax.unit import Unit
-
-_HEAD_TYPE = re.compile(rb"\b(?:struct|union)\s+(\w+)[^=]*\Z")
 
 _DEFINES = re.compile(rb"^[ \t]*#|\\[ \t]*$")
 # A variable's declaration, which is its only one or stands after others; what is no type is told by its name.
@@ -60,6 +58,7 @@ class Members:
         self._tree = tree
         self._setters = setters
         self._types = types
+        self._literals = Literals(tree, types)
         self._aliases = aliases
         self._overwrites = overwrites
         self.of_elements = cache(self._of_elements)
@@ -158,10 +157,12 @@ class Members:
         outer = tag.partition("::")[0]
         initialised = re.compile(rb"\b(?:struct|union)\s+" + re.escape(outer.encode()) + rb"\b[^;{}=]*=")
         for item in unit.items if initialised.search(unit.source.blanked) else ():
-            if item.kind == "variable" and self._head_tag(unit, item) == outer:
+            if item.kind == "variable" and head_tag(unit, item) == outer:
                 text = unit.source.code[item.body : item.end]
                 if b"." + field.encode() not in text.replace(b" ", b""):
-                    yield from (s for s in self._initialised(unit, item, tag, field) if s.value is not None)
+                    yield from (
+                        s for s in self._literals.of_variable(item, Asked(tag, field, unit)) if s.value is not None
+                    )
 
     # whole objects
 
@@ -178,7 +179,7 @@ class Members:
             if isinstance(literal, Cast):
                 literal = strip(literal.parts[0])
             if isinstance(literal, Initializer):
-                yield from self._literal(fn, node, literal, outer, False, tag, field, unit)
+                yield from self._literals.stores((fn, node), literal, (outer, False), Asked(tag, field, unit))
                 continue
             source = self._types.of(strip(value), fn, unit) if value is not None else None
             if value is None or (by and (source is None or struct_tag(source) != outer or source.pointers)):
@@ -246,9 +247,9 @@ class Members:
                 continue
             seen.add(item.head)
             if item.kind == "function":
-                yield from self._in_function(unit.function(item), unit, tag, field)
+                yield from self._in_function(unit.function(item), Asked(tag, field, unit))
             elif item.kind == "variable":
-                yield from self._initialised(unit, item, tag, field)
+                yield from self._literals.of_variable(item, Asked(tag, field, unit))
 
     def _declared_otherwise(self, text: bytes, variable: bytes, tag: str, field: str, unit: Unit) -> bool:
         """Whether the function `text` declares `variable` only as another struct, which has that member: cheaper than
@@ -307,18 +308,15 @@ class Members:
                 fn = other.function(holder)
                 yield from (CallSite(fn, index, call) for index, call in fn.calls if call.name == macro.name)
 
-    def _in_function(self, fn: Function, unit: Unit, tag: str, field: str) -> Iterator[Store]:
+    def _in_function(self, fn: Function, asked: Asked) -> Iterator[Store]:
+        tag, field, unit = asked.tag, asked.field, asked.unit
         if next(by_offset(fn.source.blanked[fn.start : fn.end], field), None) is not None:
             nowhere = Expr(fn.start, fn.start)
             yield Store(fn, 0, nowhere, None, doubt=f"{fn.name}() reaches .{field} by its offset")
         aliases = (alias for alias, what in self._aliases.items() if what == f"{tag}.{field}")
         for index in fn.naming("", field, *aliases):
             node = fn.nodes[index]
-            if (
-                node.kind == "return"
-                and node.expr is not None
-                and self._is_member(strip(node.expr), tag, field, fn, unit)
-            ):
+            if node.kind == "return" and node.expr is not None and self._is_member(strip(node.expr), fn, asked):
                 why = f"{fn.name}() returns {field}, and what is stored through that is not seen"
                 yield Store(fn, index, node.expr, None, doubt=why, behind=True)
             for expr in walk(node.expr) if node.expr is not None else ():
@@ -327,7 +325,7 @@ class Members:
                         if (
                             isinstance(part, Unary)
                             and part.op == "&"
-                            and self._is_member(strip(part.parts[0]), tag, field, fn, unit)
+                            and self._is_member(strip(part.parts[0]), fn, asked)
                         ):
                             # kept in a pointer: what is stored through that is not seen
                             yield Store(fn, index, part.parts[0], Expr(part.start, part.end, (part,)))
@@ -338,41 +336,40 @@ class Members:
                         if isinstance(strip(value), Initializer) and not isinstance(value, Cast):
                             kind = self._types.of(target, fn, unit)
                             if kind is not None:
-                                yield from self._literal(
-                                    fn, index, strip(value), struct_tag(kind), kind.pointers > 0, tag, field, unit
-                                )
-                        if self._is_member(target, tag, field, fn, unit):
+                                outer = struct_tag(kind), kind.pointers > 0
+                                yield from self._literals.stores((fn, index), strip(value), outer, asked)
+                        if self._is_member(target, fn, asked):
                             yield Store(fn, index, target, value if op == "=" else expr)
-                        elif self._is_untold(target, field, fn, unit):
+                        elif self._is_untold(target, fn, asked):
                             why = f"{fn.name}() sets .{field} of what is of no type that could be told"
                             yield Store(fn, index, target, None, doubt=why)
-                        if self._is_member(strip(value), tag, field, fn, unit) and not isinstance(strip(value), Index):
+                        if self._is_member(strip(value), fn, asked) and not isinstance(strip(value), Index):
                             why = f"{fn.name}() keeps {field} in a pointer, and what is stored through that is not seen"
                             yield Store(fn, index, target, None, doubt=why, behind=True)
                     case Cast(type=base, pointers=pointers) if isinstance(expr.parts[0], Initializer):
                         literal_tag = struct_tag(self._types.resolve(CType(base), unit))
-                        yield from self._literal(fn, index, expr.parts[0], literal_tag, pointers > 0, tag, field, unit)
+                        outer = literal_tag, pointers > 0
+                        yield from self._literals.stores((fn, index), expr.parts[0], outer, asked)
                     case Call():
                         for position, argument in enumerate(expr.args):
                             inner = strip(argument)
-                            yield from self._untold_handed(fn, index, (expr, position), field, unit)
+                            yield from self._untold_handed(fn, index, (expr, position), asked)
                             if isinstance(inner, Unary) and inner.op == "&":
                                 place = strip(inner.parts[0])
-                                if self._is_member(place, tag, field, fn, unit):
+                                if self._is_member(place, fn, asked):
                                     yield Store(fn, index, place, argument, expr, position)
                             else:
-                                yield from self._handed(fn, index, (expr, position), tag, field, unit)
+                                yield from self._handed(fn, index, (expr, position), asked)
 
-    def _handed(
-        self, fn: Function, node: int, handed: tuple[Call, int], tag: str, field: str, unit: Unit
-    ) -> Iterator[Store]:
+    def _handed(self, fn: Function, node: int, handed: tuple[Call, int], asked: Asked) -> Iterator[Store]:
         """What a call sets that is handed the member itself, or its name."""
+        field, unit = asked.field, asked.unit
         call, position = handed
         inner = strip(call.args[position])
         macros = self._setters.of(unit.source.path)
         if isinstance(inner, Name) and inner.text == field and macros.sets_member(call.name, position):
             yield Store(fn, node, inner, None, doubt=f"{call.name}() sets the member that it is handed the name of")
-        elif isinstance(inner, Member | Index) and self._is_member(inner, tag, field, fn, unit):
+        elif isinstance(inner, Member | Index) and self._is_member(inner, fn, asked):
             kind = self._types.of(inner, fn, unit)
             if kind is not None and kind.pointers:
                 yield Store(fn, node, pointee(inner), call.args[position], call, position, behind=True)
@@ -381,83 +378,37 @@ class Members:
             elif macros.sets(call.name, position):
                 yield Store(fn, node, inner, None, doubt=f"{call.name}() sets what it is handed in {fn.name}()")
 
-    def _untold_handed(
-        self, fn: Function, node: int, handed: tuple[Call, int], field: str, unit: Unit
-    ) -> Iterator[Store]:
+    def _untold_handed(self, fn: Function, node: int, handed: tuple[Call, int], asked: Asked) -> Iterator[Store]:
         """What a call may set that is handed a member of this name, of something whose type could not be told."""
+        field, unit = asked.field, asked.unit
         call, position = handed
         inner = strip(call.args[position])
         address = isinstance(inner, Unary) and inner.op == "&"
         place = strip(inner.parts[0]) if address else inner
         known = (call.name, position) in self._setters.outs
         if (known or address or self._setters.of(unit.source.path).sets(call.name, position)) and self._is_untold(
-            place, field, fn, unit
+            place, fn, asked
         ):
             why = f"{call.name}() is handed .{field} of what is of no type that could be told"
             yield Store(fn, node, place, None, doubt=why)
 
-    def _is_untold(self, place: Expr, field: str, fn: Function, unit: Unit) -> bool:
+    def _is_untold(self, place: Expr, fn: Function, asked: Asked) -> bool:
         """Whether a place is a member of this name of something whose type could not be told."""
         while isinstance(place, Index):
             place = strip(place.parts[0])
-        return isinstance(place, Member) and place.field == field and self._types.member(place, fn, unit) is None
+        if not isinstance(place, Member) or place.field != asked.field:
+            return False
+        return self._types.member(place, fn, asked.unit) is None
 
-    def _is_member(self, place: Expr, tag: str, field: str, fn: Function, unit: Unit) -> bool:
+    def _is_member(self, place: Expr, fn: Function, asked: Asked) -> bool:
         while isinstance(place, Index):
             place = strip(place.parts[0])
         if isinstance(place, Call):
-            return self._aliases.get(place.name) == f"{tag}.{field}"
-        if not isinstance(place, Member) or place.field != field:
+            return self._aliases.get(place.name) == f"{asked.tag}.{asked.field}"
+        if not isinstance(place, Member) or place.field != asked.field:
             return False
-        found = self._types.member(place, fn, unit)
-        return found is not None and found[0] == tag
-
-    def _literal(
-        self, fn: Function, node: int, init: Expr, outer: str, array: bool, tag: str, field: str, unit: Unit
-    ) -> Iterator[Store]:
-        """The stores to `tag`.`field` inside an initialiser of a struct `outer`, or of an array of them."""
-        if not isinstance(init, Initializer) or not outer:
-            return
-        names = [] if array else self._order(outer, unit)
-        following = 0
-        for designator, part in zip(init.fields, init.parts, strict=True):
-            value = strip(part)
-            if array or designator.startswith("["):
-                if isinstance(value, Initializer):
-                    yield from self._literal(fn, node, value, outer, False, tag, field, unit)
-                continue
-            name = designator or (names[following] if following < len(names) else "")
-            first = name.partition(".")[0].replace("[]", "")
-            following = names.index(first) + 1 if first in names else following + 1
-            label, _, rest = name.partition(".")
-            if rest:
-                value = Initializer(part.start, part.end, (part,), (rest,))
-            found = self._types.field(outer, label.replace("[]", ""), unit) if label else None
-            if outer == tag and label.replace("[]", "") == field and not rest:
-                yield Store(fn, node, part, part)
-            elif found is not None and isinstance(value, Initializer):
-                inner = found[1]
-                yield from self._literal(
-                    fn, node, value, struct_tag(inner), inner.pointers > 0 and not rest, tag, field, unit
-                )
-
-    def _order(self, tag: str, unit: Unit) -> list[str]:
-        found = self._tree.struct(tag.partition("::")[0], unit)
-        return [name for name in found[0] if "." not in name] if found and "::" not in tag else []
-
-    @staticmethod
-    def _head_tag(unit: Unit, item: Item) -> str:
-        head = _HEAD_TYPE.search(unit.source.code[item.head : item.body].rpartition(b"=")[0])
-        return head.group(1).decode() if head else ""
-
-    def _initialised(self, unit: Unit, item: Item, tag: str, field: str) -> Iterator[Store]:
-        outer = self._head_tag(unit, item)
-        if not outer:
-            return
-        value = unit.initial_value(item)
-        fn = file_scope(unit, item.name, item.head, item.end, value)
-        array = b"[" in unit.source.code[item.head : item.body]
-        yield from self._literal(fn, 2, value, outer, array, tag, field, unit)
+        found = self._types.member(place, fn, asked.unit)
+        return found is not None and found[0] == asked.tag
 
     def _only_struct_with(self, field: str, unit: Unit) -> tuple[str, CType] | None:
         """The struct with a member `field`, if the driver around `unit` defines exactly one."""

@@ -20,6 +20,15 @@ class CallSite:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A member that is asked about: its struct, its name, and the file that sees them."""
+
+    tag: str
+    field: str
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """`place` becomes `value` at `node` of `fn`; with `call`, the callee stores through argument `argument`, from 0.
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dmamigrate.program.queries import Queries, Stop
 from dmamigrate.program.reach import Definition, Effects, Reaching, reaching, root_of, set_unseen, substitute
 from dmamigrate.program.records import Store
-from dmamigrate.program.stores import Stores
+from dmamigrate.program.stores import Known, Stores
 from dmamigrate.program.tree import Tree
 from dmamigrate.program.types import Types
 from dmamigrate.syntax.expr import (
@@ -76,7 +76,7 @@ class Flow:
         self.types = Types(tree, tables.knowledge.layouts)
         known = tables.knowledge
         outs = frozenset((name, out) for name, out in known.calls if out != RETURN)
-        self.stores = Stores(tree, self.types, known.aliases, known.copies, frozenset(known.filled), outs)
+        self.stores = Stores(tree, self.types, Known(known.aliases, known.copies, frozenset(known.filled), outs))
         self._tables = tables
         self._queries = queries
         found = Targets(tree, self.types, self.stores)
