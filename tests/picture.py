@@ -12,7 +12,7 @@ from dmamigrate.report import terminal, text
 from tests.conftest import ROOT
 
 PICTURE = ROOT / "docs/finding.svg"
-DRIVER = Path("fixtures/field-in-another-file/before")
+DRIVER = Path("fixtures/origin/field-in-another-file/before")
 
 
 def drawn() -> str:

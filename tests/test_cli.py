@@ -72,15 +72,17 @@ def run(*words: str | Path, cwd: Path | None = None, stdin: bytes = b"", **env: 
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        pytest.param(["scan", FIXTURES / "alias/before"], 1, id="findings"),
-        pytest.param(["scan", FIXTURES / "already-migrated/before"], 0, id="nothing to report"),
-        pytest.param(["scan", FIXTURES / "alias/before", "--exit-zero"], 0, id="findings, but exit with zero"),
-        pytest.param(["scan", FIXTURES / "out-pointer/before", "--level", "error"], 0, id="only errors wanted"),
-        pytest.param(["scan", FIXTURES / "alias/before", "--ignore", "map-resource-bar"], 0, id="the rule is ignored"),
+        pytest.param(["scan", FIXTURES / "origin/alias/before"], 1, id="findings"),
+        pytest.param(["scan", FIXTURES / "rewrite/already-migrated/before"], 0, id="nothing to report"),
+        pytest.param(["scan", FIXTURES / "origin/alias/before", "--exit-zero"], 0, id="findings, but exit with zero"),
+        pytest.param(["scan", FIXTURES / "origin/out-pointer/before", "--level", "error"], 0, id="only errors wanted"),
+        pytest.param(
+            ["scan", FIXTURES / "origin/alias/before", "--ignore", "map-resource-bar"], 0, id="the rule is ignored"
+        ),
         pytest.param(["rules"], 0, id="list of rules"),
         pytest.param(["rules", "map-resource-bar"], 0, id="one rule"),
         pytest.param(["--version"], 0, id="version"),
-        pytest.param(["trace", FIXTURES / "alias/before/fx.c:25"], 0, id="trace"),
+        pytest.param(["trace", FIXTURES / "origin/alias/before/fx.c:25"], 0, id="trace"),
         pytest.param(["model", "show", "dma_map_phys", "--attrs", "MMIO"], 0, id="model show"),
     ],
 )
@@ -104,7 +106,7 @@ def test_exit_status(words: list[str | Path], status: int) -> None:
             ["scan", FIXTURES, "--sources", ROOT / "pyproject.toml"], "pyproject.toml", id="table that is none"
         ),
         pytest.param(
-            ["scan", FIXTURES / "alias/before", "--output", "no/folder/x"],
+            ["scan", FIXTURES / "origin/alias/before", "--output", "no/folder/x"],
             "No such file",
             id="output that cannot be written",
         ),
@@ -112,9 +114,11 @@ def test_exit_status(words: list[str | Path], status: int) -> None:
         pytest.param(["review", "no-such-patch"], "name a patch", id="neither patch nor commit"),
         pytest.param(["review", ROOT / "LICENSE"], "changes no file", id="a text that is no patch"),
         pytest.param(["patch", "no/such/path", "--stdout"], "no such file or folder", id="nothing to patch"),
-        pytest.param(["trace", FIXTURES / "alias/before/fx.c:1"], "no function", id="line outside of functions"),
+        pytest.param(["trace", FIXTURES / "origin/alias/before/fx.c:1"], "no function", id="line outside of functions"),
         pytest.param(
-            ["trace", FIXTURES / "alias/before/fx.c:25", "--arg", "9"], "5 arguments", id="argument that is not there"
+            ["trace", FIXTURES / "origin/alias/before/fx.c:25", "--arg", "9"],
+            "5 arguments",
+            id="argument that is not there",
         ),
         pytest.param(
             ["model", "show", "dma_nothing"], "the model has no dma_nothing()", id="call that the model has not"
@@ -131,7 +135,7 @@ def test_bad_input_gets_one_line_and_status_2(words: list[str | Path], says: str
 
 
 def test_the_module_is_the_command() -> None:
-    done = run_apart("scan", FIXTURES / "alias/before", "-q")
+    done = run_apart("scan", FIXTURES / "origin/alias/before", "-q")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("1 error")
 
@@ -194,7 +198,7 @@ def test_json_keeps_its_contract() -> None:
 
 
 def test_a_fingerprint_survives_edits_elsewhere(tmp_path: Path) -> None:
-    code = (FIXTURES / "alias/before/fx.c").read_text()
+    code = (FIXTURES / "origin/alias/before/fx.c").read_text()
     prints = []
     for text in (code, code.replace("struct fx {", "/* more */\n\nstruct fx {")):
         (tmp_path / "fx.c").write_text(text)
@@ -204,14 +208,14 @@ def test_a_fingerprint_survives_edits_elsewhere(tmp_path: Path) -> None:
 
 
 def test_diff_applies_with_git(tmp_path: Path) -> None:
-    before = FIXTURES / "field-in-another-file/before"
+    before = FIXTURES / "origin/field-in-another-file/before"
     for file in before.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     document = json.loads(run("scan", before, "--tree", before, "--format", "json").stdout)
     text = document["findings"][0]["rewrite"]["diff"]
     assert text in run("scan", before, "--tree", before, "--diff").stdout
     subprocess.run(["git", "apply", "--unsafe-paths", "-"], cwd=tmp_path, input=text, text=True, check=True)
-    after = FIXTURES / "field-in-another-file/after"
+    after = FIXTURES / "origin/field-in-another-file/after"
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == {f.name: f.read_bytes() for f in after.iterdir()}
 
 

@@ -172,9 +172,9 @@ def test_gcc_has_one_line_for_a_finding_and_for_what_was_not_judged() -> None:
 
 
 def test_paths_are_those_of_the_working_folder() -> None:
-    line = run("scan", ".", "--format", "gcc", "--tree", "..", cwd=FIXTURES / "alias/before").stdout
+    line = run("scan", ".", "--format", "gcc", "--tree", "..", cwd=FIXTURES / "origin/alias/before").stdout
     assert line.startswith("fx.c:25:8: error: ")
-    assert run("scan", "alias", cwd=FIXTURES).stdout.splitlines()[1].startswith("alias/before/fx.c:25:8: ")
+    assert run("scan", "alias", cwd=FIXTURES / "origin").stdout.splitlines()[1].startswith("alias/before/fx.c:25:8: ")
 
 
 def test_github_says_level_place_and_rule() -> None:
@@ -186,7 +186,7 @@ def test_github_says_level_place_and_rule() -> None:
 
 @pytest.mark.skipif(shutil.which("vim") is None, reason="NO VIM")
 def test_vim_jumps_to_each_finding_with_its_message(tmp_path: Path) -> None:
-    found = run("scan", FIXTURES / "parameter/before", "--format", "gcc", cwd=ROOT).stdout
+    found = run("scan", FIXTURES / "origin/parameter/before", "--format", "gcc", cwd=ROOT).stdout
     (tmp_path / "found").write_text(found)
     script = f"cgetfile {tmp_path}/found | call writefile([json_encode(getqflist())], '{tmp_path}/list') | qall!"
     subprocess.run(["vim", "-u", "NONE", "-N", "-es", "-c", script], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
@@ -252,7 +252,7 @@ def _without_styles(shown: str) -> str:
 
 
 def test_a_terminal_gets_what_fits_it() -> None:
-    done = run("scan", FIXTURES / "field-in-another-file", cwd=ROOT, FORCE_COLOR="1", COLUMNS="60", TERM="xterm")
+    done = run("scan", FIXTURES / "origin/field-in-another-file", cwd=ROOT, FORCE_COLOR="1", COLUMNS="60", TERM="xterm")
     plain = _without_styles(done.stdout)
     assert "\x1b]8;" in done.stdout  # the rule links to its page
     places = [line for line in plain.splitlines() if not line.startswith("fixtures/")]

@@ -133,7 +133,7 @@ def test_a_dirty_file_is_refused(repository: Callable[..., Path]) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_line(words: list[str], says: str) -> None:
-    done = run("patch", ROOT / "fixtures/alias/before", *words)
+    done = run("patch", ROOT / "fixtures/origin/alias/before", *words)
     assert done.returncode == 2
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
@@ -402,7 +402,7 @@ def test_everything_that_is_not_in_the_series_is_told(repository: Callable[..., 
 
 
 def test_the_mail_of_a_p2p_path_says_what_it_is_about(repository: Callable[..., Path], tmp_path: Path) -> None:
-    code = (ROOT / "fixtures/p2p-switch-fallthrough/before/fx.c").read_bytes()
+    code = (ROOT / "fixtures/p2p/p2p-switch-fallthrough/before/fx.c").read_bytes()
     folder = repository({"fx.c": code}, "fx: Add driver")
     done = run("patch", ".", "-o", tmp_path / "out", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -414,7 +414,7 @@ def test_the_mail_of_a_p2p_path_says_what_it_is_about(repository: Callable[..., 
     )
     assert "fx_map() reaches dma_map_phys() without it." in text
     assert "origin could not be followed" not in text
-    assert (folder / "fx.c").read_bytes() == (ROOT / "fixtures/p2p-switch-fallthrough/after/fx.c").read_bytes()
+    assert (folder / "fx.c").read_bytes() == (ROOT / "fixtures/p2p/p2p-switch-fallthrough/after/fx.c").read_bytes()
 
 
 def test_a_run_that_wrote_no_patch_says_so(repository: Callable[..., Path], tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def sources() -> tuple[bytes, ...]:
 def cases() -> tuple[tuple[dict[str, bytes], dict[str, bytes]], ...]:
     """The fixtures with an after: their files on both sides."""
     found = []
-    for after in sorted((ROOT / "fixtures").glob("*/after")):
+    for after in sorted((ROOT / "fixtures").glob("*/*/after")):
         sides = [
             {file.name: file.read_bytes() for file in sorted(side.iterdir())}
             for side in (after.parent / "before", after)
@@ -310,7 +310,7 @@ _ALPHABET = (
 
 def names(chance: Random, place: Place) -> Trial:
     """Files and folders of any name, scanned and made patches of."""
-    source = (ROOT / "fixtures/alias/before/fx.c").read_bytes()
+    source = (ROOT / "fixtures/origin/alias/before/fx.c").read_bytes()
     for _ in range(chance.choice((1, 2))):
         parts = [
             b"".join(chance.choices(_ALPHABET, k=chance.randint(1, 6)))[:200] for _ in range(chance.choice((1, 1, 2)))

@@ -169,7 +169,7 @@ def test_fixtures_compile_as_kernel_objects(kernel: Callable[[str], Path], tmp_p
     scratch.prepare(2)
     place = "drivers/misc/fixtures"
     cases: dict[str, bytes] = {}
-    for folder in sorted((ROOT / "fixtures").glob("*/after")):
+    for folder in sorted((ROOT / "fixtures").glob("*/*/after")):
         cases |= {f"{place}/{folder.parent.name}/{file.name}": file.read_bytes() for file in sorted(folder.iterdir())}
     sources = [path for path in cases if path.endswith(".c")]
     names = sorted({path.split("/")[3] for path in sources})
