@@ -15,7 +15,10 @@ from functools import cache
 from dmamigrate.program.tree import Tree
 from dmamigrate.syntax.macros import ASSIGNING
 
-_DEFINE = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)(?:\(([^()\n]*)\)|[ \t])((?:[^\n\\]|\\[\s\S])*)", re.MULTILINE)
+# a macro with parameters, or one that has an assignment in it; that it begins a line is asked where one is found
+_DEFINE = re.compile(
+    rb"#[ \t]*define[ \t]+(\w+)(?:\(([^()\n]*)\)|[ \t](?=(?:[^\n\\=]|\\[\s\S])*=))((?:[^\n\\]|\\[\s\S])*)"
+)
 # those that are read as assignments where they are seen
 _WRITTEN = (*ASSIGNING, "swap")
 # what a macro sets, with what stands before it if it is a member
@@ -134,6 +137,8 @@ class Setters:
             for define in _DEFINE.finditer(text) if b"define" in text else ():
                 name, params, body = define[1].decode(), define[2], define[3]
                 if b"=" not in body and b"(" not in body and b"++" not in body and b"--" not in body:
+                    continue
+                if text[text.rfind(b"\n", 0, define.start()) + 1 : define.start()].strip():
                     continue
                 if params is None and b"=" not in body:
                     continue  # a constant, or a call of what sets by itself

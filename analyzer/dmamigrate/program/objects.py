@@ -42,31 +42,32 @@ class Overwrite:
 class _Declared:
     """The names of what is declared as an object, as what holds one, or as a pointer to either, and by the file.
 
-    `stored` is where a text may store to one as a whole: in group 1 the name of an object, in 2 the place that is a
-    pointer to one, in 3 and 4 what a call is told to copy to, in 5 what is seen as another type; with none of these it
-    is told by its type.
+    `stored` is where a text may store to one as a whole by its name, in group 1, or by the type that it is seen as.
     """
 
     names: frozenset[bytes]
     by_file: dict[str, frozenset[bytes]]
     stored: re.Pattern[bytes]
 
-    def may_store(self, match: re.Match[bytes], path: str) -> bool:
-        """Whether what is stored to has the name of such a member or, where it is a variable, of one seen in the
-        file.
+    def may_be(self, match: re.Match[bytes], name: bytes, path: str) -> bool:
+        """Whether a place, by its name and what stands before the match, may be such a member or, where it is a
+        variable, one seen in the file.
         """
-        name = match.group(1) or match.group(2)
-        if name is None:
-            told = match.group(3) or match.group(4) or match.group(5)
-            if told is None:
-                return True  # what it makes is told by its type
-            return not self.names.isdisjoint(_WORDS.findall(told))
         words = _WORDS.findall(name)
         before = match.string[max(0, match.start() - 64) : match.start()]
-        if match.group(2) and _TYPE.search(before):
-            return False  # a pointer that is declared with a value
         member = len(words) > 1 or before.rstrip().endswith((b"->", b"."))
         return words[-1] in (self.names if member else self.by_file.get(path, self.names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """A store to some object as a whole, wherever it is: through a pointer of this name, or told by one of `words`;
+    with neither, by its type.
+    """
+
+    match: re.Match[bytes]
+    through: bytes
+    words: frozenset[bytes]
 
 
 class Overwrites:
@@ -84,6 +85,11 @@ class Overwrites:
         self._tree = tree
         self._types = types
         self._copies = copies
+        first = any_of(name for name, (to, _) in copies.items() if not to) or _NOTHING
+        later = any_of(name for name, (to, _) in copies.items() if to) or _NOTHING
+        copied = rb"\b(?:" + first + rb")\s*\(([^,;]*),|\b(?:" + later + rb")\s*\(([^;]{1,200})"
+        self._any = re.compile(b"|".join((_THROUGH, copied, _CAST, self._made)))
+        self._stores: dict[str, tuple[_Store, ...]] = {}
         self._declared: dict[tuple[str, str], _Declared] = {}
         self._found: dict[tuple[str, str], tuple[Overwrite, ...]] = {}
 
@@ -118,34 +124,47 @@ class Overwrites:
                     if holder is not None and holder.kind == "type" and holder.name:
                         types.add(holder.name)
         shared = frozenset(word for path, words in by_file.items() if path.endswith(".h") for word in words)
-        stored = rb"\b(" + b"|".join(sorted(objects)) + rb")\s*(?:\[[^\]]*\]\s*)*(?==(?!=))" if objects else _NOTHING
-        first = any_of(name for name, (to, _) in self._copies.items() if not to) or _NOTHING
-        later = any_of(name for name, (to, _) in self._copies.items() if to) or _NOTHING
-        copied = rb"\b(?:" + first + rb")\s*\(([^,;]*),|\b(?:" + later + rb")\s*\(([^;]{1,200})"
+        stored = (
+            rb"\b(" + b"|".join(sorted(objects)) + rb")\s*(?:\[[^\]]*\]\s*)*(?==(?!=))"
+            if objects
+            else rb"(" + _NOTHING + rb")"
+        )
         return _Declared(
             frozenset(word for words in by_file.values() for word in words),
             {path: shared | words for path, words in by_file.items()},
-            re.compile(
-                b"|".join(
-                    (
-                        stored if objects else rb"(" + _NOTHING + rb")",
-                        _THROUGH,
-                        copied,
-                        _CAST,
-                        self._made,
-                        _VIEW % any_of(types),
-                    )
-                )
-            ),
+            re.compile(stored + b"|" + _VIEW % any_of(types)),
         )
 
+    def _anywhere(self, unit: Unit) -> tuple[_Store, ...]:
+        """The stores of a file to objects as wholes that are no variables or members by name, of whatever struct."""
+        path = unit.source.path
+        if path not in self._stores:
+            found: list[_Store] = []
+            for match in self._any.finditer(unit.source.blanked):
+                through, told = match.group(1) or b"", match.group(2) or match.group(3) or match.group(4)
+                before = match.string[max(0, match.start() - 64) : match.start()]
+                if not through or not _TYPE.search(before):  # else a pointer that is declared with a value
+                    found.append(_Store(match, through, frozenset(_WORDS.findall(told or b""))))
+            self._stores[path] = tuple(found)
+        return self._stores[path]
+
     def _in_unit(self, unit: Unit, tag: str) -> Iterator[Overwrite]:
-        declared = self._names(tag, self._tree.module(unit.source.path))
+        declared, path = self._names(tag, self._tree.module(unit.source.path)), unit.source.path
+        places = [
+            match.start()
+            for match in declared.stored.finditer(unit.source.blanked)
+            if match.group(1) is None or declared.may_be(match, match.group(1), path)
+        ]
+        for one in self._anywhere(unit):
+            if (
+                declared.may_be(one.match, one.through, path)
+                if one.through
+                else not one.words or one.words & declared.names
+            ):
+                places.append(one.match.start())
         seen: set[int] = set()
-        for match in declared.stored.finditer(unit.source.blanked):
-            if not declared.may_store(match, unit.source.path):
-                continue
-            holder = unit.item_at(match.start())
+        for place in sorted(places):
+            holder = unit.item_at(place)
             if holder is None or holder.kind != "function" or holder.head in seen:
                 continue
             seen.add(holder.head)
