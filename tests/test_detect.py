@@ -610,3 +610,17 @@ void fx_unmap(struct dma_buf_attachment *at, {list_of}l, enum dma_data_direction
         found.function: {life.function for life in found.partners if life.role == "unmap"} for found in report.findings
     }
     assert ends == {"fx_own": {"fx_disown"}, "fx_map": {"fx_unmap"}}
+
+
+def test_a_path_shows_the_decisions_that_lead_to_the_call(scan_text: Callable[[str], Report]) -> None:
+    code = (
+        "int a(struct fx *f, struct page *page, struct pci_p2pdma_map_state *st)\n{\n"
+        "\tswitch (pci_p2pdma_state(st, f->dev, page)) {\n\tcase PCI_P2PDMA_MAP_BUS_ADDR:\n\t\treturn 1;\n"
+        "\tcase PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:\n\tcase PCI_P2PDMA_MAP_NONE:\n\t\tbreak;\n"
+        "\tdefault:\n\t\treturn -EIO;\n\t}\n"
+        "\tf->at = dma_map_phys(f->dev, page_to_phys(page), 64, DMA_TO_DEVICE, 0);\n"
+        f"\t{CHECK % 'f->at'}\n\treturn 0;\n}}\n"
+    )
+    (found,) = [one for one in scan_text(HEAD + code).findings if one.rule == "p2p-missing-mmio"]
+    assert "map type is PCI_P2PDMA_MAP_THRU_HOST_BRIDGE" in found.trail[-2].note
+    assert found.trail[-1].note == "dma_map_phys() is reached"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from dmamigrate.paths.places import Frame
+from dmamigrate.paths.places import Frame, assigned
 from dmamigrate.paths.state import State, handed_out, outside, pruned, worth
 from dmamigrate.paths.values import NONZERO, UNKNOWN, ZERO, Choice, Same, Value, constant
 from dmamigrate.syntax.expr import Call, Expr, walk
@@ -106,3 +106,21 @@ def test_dead_locals_are_dropped_and_their_copies_are_not() -> None:
     kept = pruned(state, "", 0b0110, "#3")
     assert kept.env == {"#1": ONE, "#2": ONE, "#3": ONE, "p->a": ONE}
     assert worth(kept, Same("#1")) == ONE
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        pytest.param("a = 1;", {"a"}, id="assigned"),
+        pytest.param("b |= a;", {"b"}, id="or-ed into"),
+        pytest.param("a++; --b;", {"a", "b"}, id="stepped"),
+        pytest.param("g(&a);", {"a"}, id="handed on by address"),
+        pytest.param("g(a, *p, -b, !a, ~b);", set(), id="read"),
+        pytest.param("*p = a; p->m = b;", set(), id="what a pointer points to"),
+        pytest.param("int c = a;", {"c"}, id="a local that begins so"),
+    ],
+)
+def test_which_variables_a_function_sets(body: str, names: set[str]) -> None:
+    unit = Unit(Source("f.c", f"void f(int a, int b, struct s *p) {{ {body} }}".encode()))
+    fn = unit.function(unit.items[0])
+    assert {fn.variables[index].name for index in assigned(fn)} == names

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -256,3 +257,25 @@ def test_what_may_set_a_value_makes_it_doubtful(code: str, scan_text: Callable[[
 def test_what_does_not_set_it_leaves_it_certain(code: str, scan_text: Callable[[str], Report]) -> None:
     origin = _origin(scan_text(code))
     assert (origin.certain, [str(kind) for kind in origin.kinds]) == (True, ["pci-bar"])
+
+
+def test_a_macro_that_stores_counts_where_another_file_of_the_driver_uses_it(
+    tmp_path: Path, scan_folder: Callable[[Path], Report]
+) -> None:
+    other = '#include "fx.h"\nvoid fx_set(struct fx *f)\n{\n\tFX_PUT(f, virt_to_phys(f->priv));\n}\n'
+    files = {
+        "Makefile": "obj-m := fx.o\nfx-y := map.o set.o\n",
+        "fx.h": f"{HEAD.partition('#define RAM')[0]}#define FX_PUT(x, v) ((x)->bar = (v))\n",
+        "map.c": f'#include "fx.h"\n#define BAR{HEAD.partition("#define BAR")[2]}{MAP % ("", "f->bar")}',
+        "set.c": other,
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert [str(kind) for kind in _origin(scan_folder(tmp_path)).kinds] == ["pci-bar", "ram"]
+    (tmp_path / "set.c").write_text(other.replace("FX_PUT(f, virt_to_phys(f->priv))", "fx_log(f)"))
+    assert [str(kind) for kind in _origin(scan_folder(tmp_path)).kinds] == ["pci-bar"]
+
+
+def test_a_call_without_its_argument_has_no_origin(scan_text: Callable[[str], Report]) -> None:
+    origin = _origin(scan_text(_local("", value="page_to_phys()")))
+    assert origin.gave_up == "page_to_phys() is called with too few arguments here"
