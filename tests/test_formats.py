@@ -6,11 +6,8 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from importlib.resources import files
-from pathlib import Path
 
 import jsonschema
 import pytest
@@ -182,22 +179,6 @@ def test_github_says_level_place_and_rule() -> None:
         "::error file=drivers/foo/foo.c,line=7,endLine=7,col=9,endColumn=21,title=map-resource-bar::bar is a PCI BAR "
         "address\n"
     )
-
-
-@pytest.mark.skipif(shutil.which("vim") is None, reason="NO VIM")
-def test_vim_jumps_to_each_finding_with_its_message(tmp_path: Path) -> None:
-    found = run("scan", FIXTURES / "origin/parameter/before", "--format", "gcc", cwd=ROOT).stdout
-    (tmp_path / "found").write_text(found)
-    script = f"cgetfile {tmp_path}/found | call writefile([json_encode(getqflist())], '{tmp_path}/list') | qall!"
-    subprocess.run(["vim", "-u", "NONE", "-N", "-es", "-c", script], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
-    entries = json.loads((tmp_path / "list").read_text())
-    lines = found.splitlines()
-    assert len(entries) == len(lines) > 0
-    for entry, line in zip(entries, lines, strict=True):
-        _, row, column, rest = line.split(":", 3)
-        assert (entry["valid"], entry["lnum"], entry["col"]) == (1, int(row), int(column))
-        assert rest.endswith(entry["text"].strip())
-        assert "[map-resource" in entry["text"]
 
 
 PLACES = re.compile(r"^\S+:\d+:\d+: (?:error|warning|note): \[[a-z0-9, -]+\] \S")
