@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dmamigrate.syntax.expr import Assign, Binary, Call, Expr, Name, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.items import items
 from dmamigrate.syntax.parts import expression
+from dmamigrate.syntax.prefilter import Words
 from dmamigrate.syntax.source import Source, blank, read
 from dmamigrate.syntax.unit import Unit
 
@@ -259,3 +261,15 @@ def test_a_type_without_its_semicolon_is_read_in_time(behind: str) -> None:
     unit = Unit(Source("f.c", f"struct fx {{ int a; }}\n{behind}\nint g(void);\n".encode()))
     assert list(unit.fields("fx") or ()) == ["a"]
     assert unit.typedef("fx") is None
+
+
+WORD = st.text("abp_", min_size=1, max_size=8).map(lambda word: f"x{word}")
+
+
+@given(
+    st.lists(WORD, min_size=1, max_size=12), st.lists(st.one_of(WORD, st.sampled_from([" ", "(", "x"])), max_size=12)
+)
+def test_words_are_found_by_their_pieces_where_a_pattern_finds_them(words: list[str], text: list[str]) -> None:
+    data = "".join(text).encode()
+    pattern = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in words) + rb")\b")
+    assert Words(words).in_(data) is (pattern.search(data) is not None)

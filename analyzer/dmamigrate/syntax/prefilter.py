@@ -17,6 +17,7 @@ from dmamigrate.syntax.source import SUFFIXES, contents
 
 _SKIPPED_FOLDERS = frozenset({".git", ".venv", "node_modules", "__pycache__"})
 _CHUNK = 400
+_FEW = 3  # words that are looked for one by one
 _LARGEST = 8 << 20  # bytes of C that can be taken apart in the memory that a scan may use
 
 
@@ -117,25 +118,45 @@ def stems(words: Iterable[str]) -> tuple[bytes, ...]:
 class Words:
     """Tells which texts hold one of some identifiers.
 
-    What many of them have in common, a short piece, is looked for first, and those words only where it stands: most
-    texts hold few pieces, and a search for one takes a pass over the text.
+    What many of them have in common, a short piece, is looked for first, and those words only where it stands, many of
+    them in the same way: most texts hold few pieces, and a search for one takes a pass over the text.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
         chosen = sorted(set(words))
-        self._ways = tuple((piece.encode(), stems(held)) for piece, held in by_piece(chosen).items())
+        self._ways = _ways(chosen, 3)
         self._whole = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in chosen) + rb")\b")
 
     def in_(self, data: bytes) -> bool:
         """Whether `data` holds one of the words as a whole identifier."""
-        if any(piece in data and any(stem in data for stem in held) for piece, held in self._ways):
-            return self._whole.search(data) is not None
-        return False
+        return _leads(self._ways, data) and self._whole.search(data) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A piece that words have in common, and the ways on from there; none where it is a word itself."""
+
+    piece: bytes
+    on: tuple[_Way, ...] = ()
+
+
+def _ways(words: list[str], length: int) -> tuple[_Way, ...]:
+    if len(words) <= _FEW:
+        return tuple(_Way(stem) for stem in stems(words))
+    return tuple(
+        _Way(piece.encode(), _ways(held, len(piece) + 3) if piece not in held else ())
+        for piece, held in by_piece(words, length).items()
+    )
+
+
+def _leads(ways: tuple[_Way, ...], data: bytes) -> bool:
+    """Whether one of the ways leads to a word of `data`."""
+    return any(way.piece in data and (not way.on or _leads(way.on, data)) for way in ways)
 
 
 def by_piece(words: Iterable[str], length: int = 3) -> dict[str, list[str]]:
-    """Each word under a piece of `length` characters of it, or itself; few pieces in all, those that most words hold
-    first.
+    """Each word under a piece that it holds, as long as all words under it have in common, of `length` characters at
+    least or a whole word; few pieces in all, those that most words hold first.
     """
     left = sorted(set(words))
     chosen: dict[str, list[str]] = {}
@@ -144,9 +165,21 @@ def by_piece(words: Iterable[str], length: int = 3) -> dict[str, list[str]]:
             piece for word in left for piece in {word[at : at + length] for at in range(max(1, len(word) - length + 1))}
         )
         best = max(sorted(pieces), key=lambda piece: pieces[piece])
-        chosen[best] = [word for word in left if best in word]
+        held = [word for word in left if best in word]
+        # the longer a piece, the rarer it is, and the faster it is looked for
+        chosen[_in_common(held)] = held
         left = [word for word in left if best not in word]
     return chosen
+
+
+def _in_common(words: list[str]) -> str:
+    """The longest text that all of some words hold, the first of several."""
+    shortest = min(words, key=len)
+    for size in range(len(shortest), 0, -1):
+        for at in range(len(shortest) - size + 1):
+            if all(shortest[at : at + size] in word for word in words):
+                return shortest[at : at + size]
+    return ""
 
 
 @dataclass(frozen=True)
