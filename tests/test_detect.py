@@ -40,6 +40,15 @@ CHECK = "if (dma_mapping_error(f->dev, %s)) return -EIO;"
 # a rule, the code with @ in the place of what is wrong or right, the wrong and the right of it
 CASES = [
     pytest.param(
+        "mapping-leaked",
+        "static void note(struct fx *f) { @ }\n"
+        f"int a(struct fx *f) {{ dma_addr_t h; if (f->count) return -EBUSY; h = {MAP}; {CHECK % 'h'}\n"
+        f"note(f); if (f->count) {{ {UNMAP % 'h'} }} return -EIO; }}",
+        "f->len = 4;",
+        "f->count = 4;",
+        id="a callee between two tests of a member that it does not set",
+    ),
+    pytest.param(
         "unmap-wrong-handle",
         f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} f->other = {MAP};\n"
         "if (dma_mapping_error(f->dev, f->other)) goto @;\nreturn 0;\n"
@@ -624,3 +633,5 @@ def test_a_path_shows_the_decisions_that_lead_to_the_call(scan_text: Callable[[s
     (found,) = [one for one in scan_text(HEAD + code).findings if one.rule == "p2p-missing-mmio"]
     assert "map type is PCI_P2PDMA_MAP_THRU_HOST_BRIDGE" in found.trail[-2].note
     assert found.trail[-1].note == "dma_map_phys() is reached"
+    # the only function of its file
+    assert found.rewrite.status == "proposed"
