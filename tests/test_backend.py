@@ -200,6 +200,26 @@ def test_the_description_of_the_parameters_follows(tmp_path: Path) -> None:
     assert told in _after(tmp_path, doc + MAP + UNMAP + TABLE)
 
 
+def test_a_declaration_in_front_follows(tmp_path: Path) -> None:
+    ahead = (
+        HEAD.rstrip()
+        + ";\nstatic void be_unmap_page(struct device *dev, dma_addr_t at, size_t size,\n\t\tint, long);\n"
+    )
+    changed = _after(tmp_path, ahead + TABLE + MAP + UNMAP)
+    assert changed.startswith(NEW.rstrip() + ";\nstatic void be_unmap_phys(struct device *dev,")
+
+
+def test_a_table_for_both_is_left_alone(tmp_path: Path) -> None:
+    arms = "#ifdef BE_OLD\n\t.map_page = be_map_page,\n#else\n\t.map_phys = be_map_phys,\n#endif\n"
+    code = MAP + UNMAP + f"static const struct dma_map_ops be_ops = {{\n{arms}}};\n"
+    assert _scan(tmp_path, code).findings == ()
+    by_version = "#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)\n"
+    assert _scan(tmp_path, MAP + UNMAP + f"{by_version}{TABLE}#endif\n").findings == ()
+    # 6.18 has the new function, and the old callbacks
+    earlier = by_version.replace("19", "20")
+    assert len(_scan(tmp_path, MAP + UNMAP + f"{earlier}{TABLE}#endif\n").findings) == 2
+
+
 def test_a_table_that_is_filled_at_run_time(tmp_path: Path) -> None:
     code = MAP + UNMAP + "void f(struct dma_map_ops *ops)\n{\n\tops->map_page = be_map_page;\n}\n"
     assert "\tops->map_phys = be_map_phys;\n" in _after(tmp_path, code)
@@ -294,6 +314,7 @@ def test_a_table_for_both_sides(tmp_path: Path) -> None:
         "\t.unmap_phys = be_unmap_phys,\n"
         "#else\n\t.map_page = be_map_page,\n\t.unmap_page = be_unmap_phys,\n#endif\n"
     ) in after
+    assert _scan(tmp_path, after).findings == ()
     shim = after[after.index("#if LINUX_VERSION_CODE < ") : after.index("static const struct dma_map_ops")]
     assert "static dma_addr_t be_map_page(struct device *dev, struct page *page," in shim
     assert "return be_map_phys(dev, page_to_phys(page) + offset, size, dir, attrs);" in shim

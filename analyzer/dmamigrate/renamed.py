@@ -17,7 +17,7 @@ from dmamigrate.syntax.arms import only_for_older_kernels
 from dmamigrate.syntax.expr import Assign, Call, Expr, Initializer, Member, Name, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.items import Item
-from dmamigrate.syntax.unit import Unit
+from dmamigrate.syntax.unit import Unit, holds_word
 from dmamigrate.values.engine import Engine
 
 RULES = ("renamed-dma-internal", "legacy-dma-ops")
@@ -51,10 +51,14 @@ def find(engine: Engine, files: tuple[str, ...], rules: frozenset[str], target: 
         if "renamed-dma-internal" in rules:
             mine = {name: one for name, one in names.items() if name.encode() in unit.source.data}
             uses = _names(engine, unit, mine) if mine else ()
-            yield from (use for use in uses if not only_for_older_kernels(unit.source, use.span.start))
+            yield from (use for use in uses if not _only_for_older(unit, use))
         if "legacy-dma-ops" in rules and callbacks and OPS.encode() in unit.source.data:
-            yield from _tables(engine, unit, callbacks)
-            yield from _in_functions(engine, unit, callbacks)
+            members = (*_tables(engine, unit, callbacks), *_in_functions(engine, unit, callbacks))
+            yield from (use for use in members if not _only_for_older(unit, use))
+
+
+def _only_for_older(unit: Unit, use: Use) -> bool:
+    return only_for_older_kernels(unit.source, use.span.start, release(use.entry.since))
 
 
 def _names(engine: Engine, unit: Unit, names: dict[str, Renamed]) -> Iterator[Use]:
@@ -116,8 +120,10 @@ def _tables(engine: Engine, unit: Unit, callbacks: dict[str, Renamed]) -> Iterat
     for item in unit.items:
         if item.kind == "variable" and _TABLE.search(unit.source.code, item.head, item.body + 1) is not None:
             value = strip(unit.initial_value(item))
+            text = unit.source.code[item.body : item.end]
             for field, part in _set(engine, unit, value) if isinstance(value, Initializer) else ():
-                if field in callbacks:
+                # beside its successor it stands for kernels that have no such member, whatever #if tells them apart
+                if field in callbacks and not holds_word(text, callbacks[field].to.encode()):
                     yield _callback(unit, item, part, callbacks[field])
 
 

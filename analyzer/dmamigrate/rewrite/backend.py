@@ -29,6 +29,7 @@ from dmamigrate.rewrite.physical import (
     converted,
     declarations,
     documented,
+    listed,
     pair,
     parameters,
 )
@@ -44,6 +45,7 @@ _NEW = {"map_page": "map_phys", "unmap_page": "unmap_phys"}
 _WHOLE = {"map_resource": "map_page", "unmap_resource": "unmap_page"}
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _PAGE_AND_OFFSET = "page_to_phys(page) + offset"
+_PROTOTYPE = re.compile(rb"\s*\([^;{}]*\)[^;{}()]*;")
 _ENTRY = re.compile(rb"[ \t]*[\w.>\[\]-]*\.?[ \t]*=?[ \t]*[\w.>-]*[ \t]*=?[ \t]*\w+[ \t]*[,;]?[ \t]*\r?\n?")
 
 
@@ -102,6 +104,7 @@ class _Backend:
         for name in self._named("unmap_page"):
             made += self._unmap(self._own(name), resources)
         made += self._announced(resources)
+        made += self._prototypes()
         made += self._calls(made)
         made += self._new_names(made)
         return self._checked(made)
@@ -280,6 +283,25 @@ class _Backend:
             written = self._source.data[item.head : close].decode("utf-8", "surrogateescape")
             yield Edit(self._source.path, at, at, f"{written};\n\n")
 
+    def _announcements(self, name: str) -> dict[int, Item]:
+        """The declarations of a function in front of its definition, by where its name stands."""
+        text, found = self._source.code, dict[int, Item]()
+        for at in self._mentions(name):
+            opening = text.find(b"(", at)
+            end = text.find(b";", at)
+            if self._unit.item_at(at) is None and end > 0 and _PROTOTYPE.fullmatch(text, at + len(name), end + 1):
+                head = text.rfind(b"\n", 0, at) + 1
+                found[at] = Item("function", name, head, opening, end, end + 1)
+        return found
+
+    def _prototypes(self) -> Iterator[Edit]:
+        """The parameters of those that are converted."""
+        for name, one in self._converted.items():
+            for item in self._announcements(name).values():
+                if pair(self._unit, item) != one.position:
+                    raise Refused(f"{name}() is declared with other parameters than it has")
+                yield listed(self._unit, item, one.position, "phys")
+
     # ---- what calls them
 
     def _calls(self, made: list[Edit]) -> Iterator[Edit]:
@@ -310,7 +332,7 @@ class _Backend:
             for at in occurrences(self._source.data, name.encode()):
                 edited = any(edit.start <= at < edit.end for edit in made)
                 code = self._source.blanked[at : at + 1] == self._source.data[at : at + 1]
-                head = item.head <= at < item.params
+                head = item.head <= at < item.params or at in self._announcements(name)
                 table = self._unit.item_at(at) in held and self._unit.item_at(at) is not None
                 if code and not (edited or head or table or at in called):
                     raise Refused(f"{name} is also named in line {self._source.line(at)}, in another way than a call")

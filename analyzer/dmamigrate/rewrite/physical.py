@@ -169,8 +169,7 @@ def converted(wanted: Wanted) -> tuple[Edit, ...]:
     refusal = wanted.refusal(body.name) if body.edits or body.back or body.gone else ""
     if refusal and (why := _acts_first(fn, kept)):
         raise Refused(f"the test for DMA_ATTR_MMIO would come behind {why}(), with which {item.name}() begins")
-    listed = _list(unit, item, params, wanted.position, body.name)
-    return (listed, *body.edits, *_beginning(wanted, kept, body, refusal))
+    return (listed(unit, item, wanted.position, body.name), *body.edits, *_beginning(wanted, kept, body, refusal))
 
 
 def address_suffices(wanted: Wanted) -> bool:
@@ -276,9 +275,11 @@ def _free(text: bytes) -> str:
     raise Refused(f"{', '.join(_NAMES)} are names that it uses itself")
 
 
-def _list(unit: Unit, item: Item, params: tuple[Parameter, ...], position: int, name: str) -> Edit:
-    """The parameter list with the address in it, broken as the author broke it."""
-    source = unit.source
+def listed(unit: Unit, item: Item, position: int, name: str) -> Edit:
+    """The parameter list with the address in place of the page at `position` and its offset, broken as the author
+    broke it.
+    """
+    source, params = unit.source, parameters(unit, item)
     end = params[-1].end
     written = [source.data[one.start : one.end].decode("utf-8", "surrogateescape") for one in params]
     texts = [" ".join(one.split()) for one in written]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Arms of #if that only kernels without dma_map_phys() compile, as in drivers that are built on many kernels."""
+"""Arms of #if that only older kernels compile, those without dma_map_phys() say, as in drivers for many kernels."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ _FIRST = (6, 18)
 _RELEASE = re.compile(rb"(?:_VERSION_CODE|RELEASE_CODE|_RELEASE_VERSION|KERNEL_VERSION)")
 
 
-def only_for_older_kernels(source: Source, offset: int) -> bool:
-    """Whether the byte at `offset` may stand in an #if arm that only kernels without dma_map_phys() compile.
+def only_for_older_kernels(source: Source, offset: int, first: tuple[int, ...] = _FIRST) -> bool:
+    """Whether the byte at `offset` may stand in an #if arm that only kernels before `first` compile: those without
+    dma_map_phys(), if that is not told.
 
     A condition on the kernel's version that is more than one comparison counts as such.
     """
@@ -26,12 +27,12 @@ def only_for_older_kernels(source: Source, offset: int) -> bool:
         word, rest = match.group(1), match.group(2).strip()
         if word.startswith(b"if"):
             condition = {b"ifndef": b"!defined(" + rest + b")", b"ifdef": b"defined(" + rest + b")"}.get(word, rest)
-            arms.append(_says_older(condition, True))
+            arms.append(_says_older(condition, True, first))
             before.append([condition])
         elif word in (b"else", b"elif") and arms:
-            arms[-1] = any(_says_older(condition, False) for condition in before[-1])
+            arms[-1] = any(_says_older(condition, False, first) for condition in before[-1])
             if word == b"elif":
-                arms[-1] = arms[-1] or _says_older(rest, True)
+                arms[-1] = arms[-1] or _says_older(rest, True, first)
                 before[-1].append(rest)
         elif word == b"endif" and arms:
             arms.pop()
@@ -39,10 +40,10 @@ def only_for_older_kernels(source: Source, offset: int) -> bool:
     return any(arms)
 
 
-def _says_older(condition: bytes, holds: bool) -> bool:
+def _says_older(condition: bytes, holds: bool, first: tuple[int, ...]) -> bool:
     if version := _COMPARISON.fullmatch(condition.strip(b"() \t") + b")"):
         older_if_true = version.group(1).startswith(b"<")
-        return older_if_true == holds and (int(version.group(2)), int(version.group(3))) <= _FIRST
+        return older_if_true == holds and (int(version.group(2)), int(version.group(3))) <= first
     if _RELEASE.search(condition):
         return True
     if _HAS.fullmatch(condition):
