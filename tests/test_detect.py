@@ -635,3 +635,14 @@ def test_a_path_shows_the_decisions_that_lead_to_the_call(scan_text: Callable[[s
     assert found.trail[-1].note == "dma_map_phys() is reached"
     # the only function of its file
     assert found.rewrite.status == "proposed"
+
+
+def test_a_message_names_what_the_user_of_a_macro_wrote(scan_text: Callable[[str], Report]) -> None:
+    code = (
+        "#define FX_MAP(f, where) dma_map_resource((f)->dev, where, 64, DMA_TO_DEVICE, 0)\n"
+        "int a(struct fx *f) { phys_addr_t window = pci_resource_start(f->peer, 0); f->at = FX_MAP(f, window);\n"
+        "return dma_mapping_error(f->dev, f->at); }\n"
+        "void b(struct fx *f) { dma_unmap_resource(f->dev, f->at, 64, DMA_TO_DEVICE, 0); }"
+    )
+    (found,) = [one for one in scan_text(HEAD + code).findings if one.rule == "map-resource-bar"]
+    assert found.message.startswith("window is a PCI BAR address")
