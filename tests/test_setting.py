@@ -276,6 +276,22 @@ def test_a_macro_that_stores_counts_where_another_file_of_the_driver_uses_it(
     assert [str(kind) for kind in _origin(scan_folder(tmp_path)).kinds] == ["pci-bar"]
 
 
+def test_what_runs_in_between_may_stand_in_another_file(tmp_path: Path, scan_folder: Callable[[Path], Report]) -> None:
+    step = "static void step(struct fx *f) { deep(f); }\n"
+    files = {
+        "Makefile": "obj-m := fx.o\nfx-y := map.o deep.o\n",
+        "fx.h": f"{HEAD.partition('#define RAM')[0]}void deep(struct fx *f);\n",
+        "map.c": f'#include "fx.h"\n#define BAR{HEAD.partition("#define BAR")[2]}{step}'
+        f"{MAP % ('f->bar = BAR; step(f);', 'f->bar')}",
+        "deep.c": '#include "fx.h"\nvoid deep(struct fx *f)\n{\n\tf->bar = virt_to_phys(f->priv);\n}\n',
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert not _origin(scan_folder(tmp_path)).certain
+    (tmp_path / "deep.c").write_text('#include "fx.h"\nvoid deep(struct fx *f)\n{\n\tf->at = 0;\n}\n')
+    assert _origin(scan_folder(tmp_path)).certain
+
+
 def test_a_call_without_its_argument_has_no_origin(scan_text: Callable[[str], Report]) -> None:
     origin = _origin(scan_text(_local("", value="page_to_phys()")))
     assert origin.gave_up == "page_to_phys() is called with too few arguments here"
