@@ -285,10 +285,12 @@ def test_what_runs_in_between_may_stand_in_another_file(tmp_path: Path, scan_fol
         f"{MAP % ('f->bar = BAR; step(f);', 'f->bar')}",
         "deep.c": '#include "fx.h"\nvoid deep(struct fx *f)\n{\n\tf->bar = virt_to_phys(f->priv);\n}\n',
     }
+    folder = tmp_path / "a" / "fx"
+    folder.mkdir(parents=True)
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (folder / name).write_text(text)
     assert not _origin(scan_folder(tmp_path)).certain
-    (tmp_path / "deep.c").write_text('#include "fx.h"\nvoid deep(struct fx *f)\n{\n\tf->at = 0;\n}\n')
+    (folder / "deep.c").write_text('#include "fx.h"\nvoid deep(struct fx *f)\n{\n\tf->at = 0;\n}\n')
     assert _origin(scan_folder(tmp_path)).certain
 
 
