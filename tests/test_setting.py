@@ -277,20 +277,20 @@ def test_a_macro_that_stores_counts_where_another_file_of_the_driver_uses_it(
 
 
 def test_what_runs_in_between_may_stand_in_another_file(tmp_path: Path, scan_folder: Callable[[Path], Report]) -> None:
-    step = "static void step(struct fx *f) { deep(f); }\n"
+    step = "static void step(void) { deep(); }\n"
     files = {
         "Makefile": "obj-m := fx.o\nfx-y := map.o deep.o\n",
-        "fx.h": f"{HEAD.partition('#define RAM')[0]}void deep(struct fx *f);\n",
+        "fx.h": f"{HEAD.partition('#define RAM')[0]}void deep(void);\n",
         "map.c": f'#include "fx.h"\n#define BAR{HEAD.partition("#define BAR")[2]}{step}'
-        f"{MAP % ('f->bar = BAR; step(f);', 'f->bar')}",
-        "deep.c": '#include "fx.h"\nvoid deep(struct fx *f)\n{\n\tf->bar = virt_to_phys(f->priv);\n}\n',
+        f"{MAP % ('f->bar = BAR; step();', 'f->bar')}",
+        "deep.c": '#include "fx.h"\nstatic struct fx *g;\nvoid deep(void)\n{\n\tg->bar = virt_to_phys(g->priv);\n}\n',
     }
     folder = tmp_path / "a" / "fx"
     folder.mkdir(parents=True)
     for name, text in files.items():
         (folder / name).write_text(text)
     assert not _origin(scan_folder(tmp_path)).certain
-    (folder / "deep.c").write_text('#include "fx.h"\nvoid deep(struct fx *f)\n{\n\tf->at = 0;\n}\n')
+    (folder / "deep.c").write_text('#include "fx.h"\nstatic struct fx *g;\nvoid deep(void)\n{\n\tg->at = 0;\n}\n')
     assert _origin(scan_folder(tmp_path)).certain
 
 
