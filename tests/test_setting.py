@@ -297,3 +297,8 @@ def test_what_runs_in_between_may_stand_in_another_file(tmp_path: Path, scan_fol
 def test_a_call_without_its_argument_has_no_origin(scan_text: Callable[[str], Report]) -> None:
     origin = _origin(scan_text(_local("", value="page_to_phys()")))
     assert origin.gave_up == "page_to_phys() is called with too few arguments here"
+
+
+def test_a_copy_from_what_is_no_such_struct_says_so(scan_text: Callable[[str], Report]) -> None:
+    origin = _origin(scan_text(_set("memcpy(&f->in, f->priv, sizeof(f->in));", value="f->in.bar")))
+    assert origin.gave_up == "memcpy() overwrites struct in whole in fx_set()"
