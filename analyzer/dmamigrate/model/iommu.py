@@ -26,7 +26,12 @@ UNALIGNED = "iommu_map of an unaligned address"
 
 
 def dma_info_to_prot(m: Machine, coherent: bool, attrs: Attrs) -> str:
-    """drivers/iommu/dma-iommu.c: dma_info_to_prot(); since 6.18 MMIO takes the place of CACHE."""
+    """drivers/iommu/dma-iommu.c: dma_info_to_prot(); since 6.18 MMIO takes the place of CACHE.
+
+    No direction is no right, and nothing else either: dma_iova_link() alone comes here with it.
+    """
+    if m.state.dir == "DMA_NONE":
+        return ""
     words: list[str] = []
     if m.version >= (6, 18) and MMIO in attrs:
         words.append("MMIO")

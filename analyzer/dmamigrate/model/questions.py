@@ -194,9 +194,9 @@ def _core(version: str) -> Iterator[Question]:
     for state, reach in _direct_states(("ram", "p2p-page")):
         for call, (attrs, end) in product(calls, _pairs(version)):
             yield Question(call, state, attrs, end, geometry_of(state), reach, attrs == end)
-        if state.kmalloc_bounce:  # one that is too large to share a cache line
-            for call in calls:
-                yield Question(call, state, _NONE, _NONE, Geometry(0, 0x180), reach)
+        if state.kmalloc_bounce:  # one that is just too large to share a cache line, and one that is not
+            for call, size in product(calls, (0x100, 0xFF)):
+                yield Question(call, state, _NONE, _NONE, Geometry(0, size), reach)
     buffers = _geometries()
     for state in _iommu_states(("ram", "p2p-page")):
         for call, (attrs, end) in product(calls, _pairs(version)):
@@ -255,6 +255,8 @@ def _iova(version: str) -> Iterator[Question]:
     for backend in BACKENDS:
         if backend != "dma-iommu":
             yield Question(5, State(backend), _NONE, _NONE, Geometry(0, 0x1000))
+    for call, coherent, (attrs, end) in product((5, 6, 7), (True, False), pairs):  # nothing refuses to link this
+        yield Question(call, State("dma-iommu", dir="DMA_NONE", coherent=coherent), attrs, end, Geometry(0, 0x1000))
 
 
 def _users(version: str) -> Iterator[Question]:
