@@ -85,8 +85,7 @@ def run_map(call: str, state: State, version: str, attrs: Attrs, geometry: Geome
         address = function(machine, attrs)
     except Stopped:
         address = ERROR
-    first = ",".join(place(machine, word) for word in address.split(","))
-    return Outcome(address, tuple(machine.effects), (first, *machine.exact))
+    return Outcome(address, tuple(machine.effects), (place(machine, address), *machine.exact))
 
 
 def run_unmap(

@@ -181,10 +181,9 @@ def left_out(memory: tuple[str, ...], directions: tuple[str, ...] = DIRECTIONS) 
 
 
 def _relevant(kind: str, direction: str) -> Iterator[State]:
-    # CONFIG_DMA_API_DEBUG asks for the struct page, and what is not coherent may share a cache line
+    # CONFIG_DMA_API_DEBUG asks for the struct page
     for coherent, debug in product(_BOTH, (False,) if kind in WITHOUT_PAGE else _REVERSED):
-        kmallocs = (False,) if coherent or direction == "DMA_TO_DEVICE" else _REVERSED
-        for swiotlb, reachable, kmalloc in product(SWIOTLB, _BOTH, kmallocs):
+        for swiotlb, reachable, kmalloc in product(SWIOTLB, _BOTH, _REVERSED):
             for cc, mapped in _CC_RANGE if swiotlb != "full" else (("none", False),):
                 yield State("direct", kind, direction, coherent, swiotlb, reachable, cc, mapped, debug, False, kmalloc)
             yield State(
@@ -193,7 +192,7 @@ def _relevant(kind: str, direction: str) -> Iterator[State]:
             )  # fmt: skip
             for backend in ("ops with arch direct hook", "ops bypassed"):
                 yield State(backend, kind, direction, coherent, swiotlb, reachable, debug=debug, kmalloc_bounce=kmalloc)
-        for swiotlb, untrusted, kmalloc, aligned in product(("off", "active", "full"), _REVERSED, kmallocs, _BOTH):
+        for swiotlb, untrusted, kmalloc, aligned in product(("off", "active", "full"), _REVERSED, _REVERSED, _BOTH):
             for align in ("none", "granule") if not aligned else ("none",):
                 yield State(
                     "dma-iommu", kind, direction, coherent, swiotlb, debug=debug, untrusted=untrusted,
