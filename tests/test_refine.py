@@ -6,26 +6,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
+import msgspec
 import pytest
 
+from dmamigrate import rules
 from dmamigrate.errors import ModelError
 from dmamigrate.findings import Kind
 from dmamigrate.model.machine import ERROR, Outcome
+from dmamigrate.model.prove import Proof, prove, table
 from dmamigrate.model.refine import (
+    DIFFERS,
+    DISAGREE,
     FAILS,
     PROPERTIES,
+    UNPAIRED,
     LifeCalls,
     LifeOutcome,
     Worse,
+    after_template,
     broken,
     compare,
     every_set,
     memory_of,
     run,
+    same_function,
     severity,
     unpaired,
 )
-from dmamigrate.model.states import MMIO, READ_ATTRS, SKIP_CPU_SYNC, State, relevant
+from dmamigrate.model.states import MMIO, PRIVILEGED, READ_ATTRS, SKIP_CPU_SYNC, State, relevant
+from dmamigrate.rules import Refuted, Rule, templates
 
 PAIRS = (
     ("dma_map_phys", "dma_unmap_phys"),
@@ -198,6 +207,140 @@ def test_no_state_proves_nothing() -> None:
         ModelError, match=r"no state was asked about, which proves nothing; name an origin that the model knows\Z"
     ):
         compare(OLD, OLD, (), "7.3")
+
+
+def _with(*attrs: str, end: tuple[str, ...] | None = None) -> LifeCalls:
+    return LifeCalls("dma_map_phys", frozenset(attrs), "dma_unmap_phys", frozenset(attrs if end is None else end))
+
+
+def test_a_comparison_counts_what_is_better_and_what_fails_now() -> None:
+    states = (
+        State(memory="bar", coherent=False),  # cache maintenance of registers, and then none
+        State(memory="p2p-page", swiotlb="forced"),  # bounced, and then refused
+        State(memory="bar", swiotlb="forced"),  # an Oops, and then refused: it worked neither before nor after
+    )
+    result = compare(OLD, _with(MMIO), states, "7.3")
+    assert (result.states, result.equal, result.refined, result.fails, result.worse) == (3, 0, 3, 1, ())
+    assert compare(OLD, OLD, states, "7.3").equal == 3
+
+
+IOMMU = State("dma-iommu")
+
+
+@pytest.mark.parametrize(
+    ("new", "state", "why"),
+    [
+        pytest.param(_with(PRIVILEGED), IOMMU, [DIFFERS], id="another right of the device, and no harm undone"),
+        pytest.param(_with(MMIO, end=()), State(memory="bar"), [DISAGREE], id="the ends disagree, which they did not"),
+        pytest.param(_with("DMA_ATTR_CC_SHARED"), IOMMU, [FAILS], id="what worked fails"),
+    ],
+)
+def test_what_is_not_better_is_named(new: LifeCalls, state: State, why: list[str]) -> None:
+    assert [one.what for one in compare(OLD, new, (state,), "7.3").worse] == why
+
+
+def test_where_neither_maps_anything_a_message_less_is_no_difference() -> None:
+    # drivers/iommu/dma-iommu.c: dma_iova_link() refuses to bounce MMIO before it looks whether there is a pool
+    state = State("dma-iommu", "bar", untrusted=True, aligned=False)
+    old, new = (LifeCalls("dma_iova_link", frozenset(a), "dma_iova_destroy", frozenset(a)) for a in ((), (MMIO,)))
+    assert [run(life, state, "7.3").describe() for life in (old, new)] == [
+        "returns ERROR; warn", "returns ERROR; no effect"
+    ]  # fmt: skip
+    assert compare(old, new, (state,), "7.3").worse == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "astray"),
+    [pytest.param(IOMMU, True, id="an IOVA"), pytest.param(State(), False, id="without an IOMMU they are the same")],
+)
+def test_an_unmap_may_be_given_another_address(state: State, astray: bool) -> None:
+    life = LifeCalls("dma_map_phys", frozenset(), "dma_unmap_phys", frozenset(), astray=True)
+    assert run(life, state, "7.3").astray is astray
+    assert run(OLD, state, "7.3").astray is False
+
+
+@pytest.mark.parametrize(
+    ("new", "version"),
+    [
+        pytest.param(("dma_map_phys", "dma_unmap_page_attrs"), "7.3", id="an unmap that does nothing for MMIO"),
+        pytest.param(("dma_map_page_attrs", "dma_unmap_phys"), "7.3", id="a map that refuses MMIO"),
+        pytest.param(("dma_map_phys", "dma_unmap_phys"), "7.0", id="7.0 refuses a resource that has a page"),
+    ],
+)
+def test_other_calls_are_not_the_same_function(new: tuple[str, str], version: str) -> None:
+    assert not same_function(("dma_map_resource", "dma_unmap_resource"), new, version)
+
+
+_FLAG = "attrs | DMA_ATTR_MMIO"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "made"),
+    [
+        pytest.param("attrs", _FLAG, {SKIP_CPU_SYNC, MMIO}, id="what was given is kept"),
+        pytest.param("attrs", "DMA_ATTR_MMIO", {MMIO}, id="or not"),
+        pytest.param("attrs", "attrs", {SKIP_CPU_SYNC}, id="nothing is added"),
+        pytest.param("attrs", "0", set(), id="nothing is left"),
+    ],
+)
+def test_what_a_template_makes_of_attributes(before: str, after: str, made: set[str]) -> None:
+    text = f"- dma_map_phys(dev, {before})\n+ dma_map_phys(dev, {after})"
+    given = after_template(templates(text), "dma_map_phys", frozenset({SKIP_CPU_SYNC}))
+    assert given == ("dma_map_phys", frozenset(made))
+
+
+def _rewrite(unmap: str = _FLAG) -> str:
+    return (
+        f"- dma_map_phys(dev, phys, size, dir, attrs)\n+ dma_map_phys(dev, phys, size, dir, {_FLAG})\n"
+        f"- dma_unmap_phys(dev, addr, size, dir, attrs)\n+ dma_unmap_phys(dev, addr, size, dir, {unmap})"
+    )
+
+
+def _first(**given: object) -> Proof:
+    """The first claim of a rule that is like one that holds, but for what is given."""
+    (like,) = [rule for rule in rules.load() if rule.id == "phys-missing-mmio"]
+    rule: Rule = msgspec.structs.replace(like, **{"refuted": ()} | given)
+    return next(prove((rule,), rules.tables().api))
+
+
+def test_a_wrong_rewrite_is_no_proof_and_the_worst_is_named() -> None:
+    proof = _first(origins=(Kind.RAM,))
+    assert (proof.claim, proof.holds) == ("dma_map_phys(): proved for ram", False)
+    assert proof.note.startswith(f"{WORST_FIRST[0]}: direct backend, ram, DMA_TO_DEVICE, not coherent: before: ")
+    assert "; unmap: cache for CPU P; after: returns P; no effect; unmap: no effect" in proof.note
+    text = table([proof, _first()])
+    assert "FAIL  phys-missing-mmio" in text
+    assert f"dma_map_phys(): proved for ram, 6.18: {proof.note}\n\n1 of 2 claims hold\n" in text
+    assert f"{proof.equal} equal" in text
+    assert f"{proof.refined} better" in text
+
+
+def test_of_an_unknown_origin_nothing_is_proved_where_it_may_be_ram() -> None:
+    proof = _first(origins=(Kind.UNKNOWN,))
+    assert (proof.claim, proof.holds) == ("dma_map_phys(): not proved for unknown, it may be RAM", True)
+    wrong = _first(origins=(Kind.UNKNOWN,), templates=templates(_rewrite("attrs")))
+    assert not wrong.holds, "that is no matter of RAM"
+
+
+@pytest.mark.parametrize(
+    ("unmap", "because", "holds"),
+    [
+        pytest.param("attrs", WORST_FIRST[8], True, id="for its reason"),
+        pytest.param("attrs", UNPAIRED, False, id="for another reason"),
+        pytest.param(_FLAG, WORST_FIRST[8], False, id="not at all"),
+    ],
+)
+def test_a_wrong_rewrite_is_refuted_for_the_reason_that_is_named(unmap: str, because: str, holds: bool) -> None:
+    proof = _first(callee=(), refuted=(Refuted(name="a wrong one", because=because, rewrite=_rewrite(unmap)),))
+    assert (proof.claim, proof.holds) == ("refuted: a wrong one", holds)
+    assert holds or proof.note.startswith(f"expected '{because}', got ")
+
+
+def test_a_call_that_the_rewrite_does_not_name_is_proved_with_what_it_lacks() -> None:
+    proof = _first(callee=("dma_iova_link",))
+    assert (proof.claim, proof.holds) == ("dma_iova_link(): proved for pci-bar", True)
+    wrong = _first(callee=("dma_iova_link",), lacks=PRIVILEGED)
+    assert wrong.note.startswith(DIFFERS)
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,24 @@ def prove(rules: tuple[Rule, ...], api: Api) -> Iterator[Proof]:
     """Every claim that the rules make, of the calls that the model has."""
     for rule in rules:
         for callee in rule.callee if rule.templates else ():
-            pairs = _lives(callee, rule.templates, api)
+            pairs = _lives(callee, _made(rule, callee, api), api)
             for origin in rule.origins if pairs else ():
                 for version in TARGETS:
                     yield _proved(rule, callee, pairs, (origin, version))
         for wrong in rule.refuted:
             yield _refuted(rule, wrong.name, (templates(wrong.rewrite), wrong.origin, wrong.because), api)
+
+
+def _made(rule: Rule, callee: str, api: Api) -> tuple[Template, ...]:
+    """What the rule makes of a call: its rewrite, and where that does not name it the attribute that is lacking."""
+    if rule.lacks is None or any(template.before == callee for template in rule.templates):
+        return rule.templates
+    family = api.calls[callee].family
+    calls = [callee, *(name for name in api.named("unmap") if api.calls[name].family == family)]
+    return tuple(
+        Template(name, roles, name, (*roles[:-1], f"attrs | {rule.lacks}"))
+        for name, roles in ((name, api.calls[name].roles) for name in calls)
+    )
 
 
 def _lives(callee: str, made: tuple[Template, ...], api: Api) -> list[tuple[LifeCalls, LifeCalls]]:

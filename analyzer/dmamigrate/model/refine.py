@@ -315,11 +315,11 @@ def compare(old: LifeCalls, new: LifeCalls, states: Iterable[State], version: st
             equal += 1
             continue
         was = broken(state, before, skip)
-        failing = after.map.address == ERROR and before.map.address != ERROR
-        reasons = _worse(was, now, failing)
+        failed, failing = before.map.address == ERROR, after.map.address == ERROR
+        reasons = _worse(was, now, failed, failing)
         if not reasons:
             refined += 1
-            fails += failing
+            fails += failing and not failed
         for reason in reasons:
             worse.setdefault(reason, Worse(reason, state, before, after))
     if total == 0:
@@ -328,10 +328,10 @@ def compare(old: LifeCalls, new: LifeCalls, states: Iterable[State], version: st
     return Comparison(total, equal, refined, fails, ordered, frozenset(unsafe))
 
 
-def _worse(was: frozenset[str], now: frozenset[str], failing: bool) -> list[str]:
-    """Why a life that differs is not better; empty if it is."""
+def _worse(was: frozenset[str], now: frozenset[str], failed: bool, failing: bool) -> list[str]:
+    """Why a life that differs is not better; empty if it is. Where neither maps anything only new harm counts."""
     gained = sorted(now - was, key=severity)
-    if gained:
+    if gained or (failed and failing):
         return gained
     if failing:
         return [] if was & _WORSE_THAN_FAILING else [FAILS]
