@@ -86,6 +86,9 @@ def boot(
     ] = None,
     machine: Annotated[list[str] | None, typer.Option("--machine", help="Boot only these (NAME[,NAME]).")] = None,
     show: Annotated[int, typer.Option("--show", min=0, help="Disagreements to print in full.")] = 3,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="A folder for the machines' consoles, one a file.")
+    ] = None,
 ) -> None:
     """Boot a small kernel under QEMU and hold it against the model; show what rules say goes wrong."""
     from dmamigrate import scan as scans
@@ -102,6 +105,8 @@ def boot(
     status = 0
     for one in chosen:
         logs = boots.boots(one, tree, lambda line: typer.echo(line, err=True), names)
+        if keep is not None:
+            boots.keep(logs, keep)
         results = [booted.compare(log, plan) for log in logs]
         found = booted.shown(logs)
         typer.echo(

@@ -282,3 +282,13 @@ def boots(arch: Arch, tree: Path, say: Callable[[str], None], names: Sequence[st
         initrd = initramfs(arch, out, Path(folder))
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as workers:
         return list(workers.map(lambda one: boot(arch, one, out / arch.image, initrd), wanted))
+
+
+def keep(logs: Sequence[Log], folder: Path) -> None:
+    """Write each machine's console to console.MACHINE in the folder. Raises UsageError if that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for log in logs:
+            (folder / f"console.{log.configuration.name}").write_text(log.text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}; name a folder that can be written to") from error
