@@ -18,8 +18,6 @@ from dmamigrate import rules
 from dmamigrate.errors import ModelError, UsageError
 from dmamigrate.findings import Kind
 from dmamigrate.model import refine
-from dmamigrate.model.boot import X86, Log
-from dmamigrate.model.booted import compare as compare_log
 from dmamigrate.model.calls import run_map, run_sync, run_unmap
 from dmamigrate.model.debug import DIFFERENT_ATTRIBUTES, RAM_AS_MMIO, reports
 from dmamigrate.model.extract import plan_for
@@ -28,10 +26,17 @@ from dmamigrate.model.prove import TARGETS, prove
 from dmamigrate.model.refine import FAILS, OOPS, LifeCalls, compare, memory_of, run
 from dmamigrate.model.show import changes, decision_table
 from dmamigrate.model.states import (
+    BACKENDS,
     CC_SHARED,
+    DIRECTIONS,
+    ENCRYPTION,
+    MEMORY,
+    MEMORY_OF,
     MMIO,
     NO_WARN,
+    PRIVILEGED,
     REQUIRE_COHERENT,
+    SWIOTLB,
     State,
     everything,
     impossible,
@@ -190,6 +195,19 @@ FACTS = [
     pytest.param("7.3", "dma_map_sg_attrs", {"memory": "p2p-page", "backend": "dma-iommu"} | NC, (MMIO,), "IOVA",
                  ("cache for device P", "iommu_map P MMIO|WRITE", "kmsan"), id="MMIO stops no cache work of a list"),
     pytest.param("7.3", "dma_map_sg_attrs", NC, (REQUIRE_COHERENT,), "ERROR", (), id="a list that has to be coherent"),
+    pytest.param("6.18", "dma_map_sg_attrs", {"memory": "p2p-page", "swiotlb": "forced"}, (), "B",
+                 ("bounce P", "kmsan"), id="6.18 maps an entry by its address, which is not asked for P2P"),
+    pytest.param("6.12", "dma_map_sg_attrs", {"memory": "p2p-page", "swiotlb": "forced"}, (), "ERROR", (),
+                 id="6.12 by its page, which is"),
+    pytest.param("6.18", "dma_map_page_attrs", {}, (MMIO,), "ERROR", (), id="6.18 refuses a page that is MMIO"),
+    pytest.param("6.12", "dma_map_page_attrs", {}, (MMIO,), "P", ("kmsan",), id="6.12 knows no such attribute"),
+    pytest.param("6.18", "dma_map_resource", {"memory": "ram-highmem", "debug": True}, (), "ERROR",
+                 ("warn of its page",), id="6.18 refuses a resource that has a page"),
+    pytest.param("6.18", "dma_map_resource", {"memory": "mmio", "debug": True}, (), "P", (), id="and no other"),
+    pytest.param("7.0", "dma_map_phys", UNTRUSTED, (REQUIRE_COHERENT,), "ERROR", ("kmsan",),
+                 id="7.0 does not bounce what has to be coherent"),
+    pytest.param("7.3", "dma_iova_link", {"backend": "dma-iommu", "dir": "DMA_NONE"}, (PRIVILEGED,), "IOVA",
+                 ("iommu_map P ",), id="a link without a direction is no BUG, and allows nothing"),
 ]  # fmt: skip
 
 
@@ -202,17 +220,60 @@ def test_what_the_kernel_does(
 
 
 @pytest.mark.parametrize(
+    ("version", "call", "state", "attrs", "address", "effects"),
+    [
+        pytest.param("6.18", "dma_unmap_phys", {"backend": "ops"}, (), "OPS", ("ops unmap_page",),
+                     id="6.18 unmaps memory through ops->unmap_page"),
+        pytest.param("6.18", "dma_unmap_phys", {"backend": "ops"}, (MMIO,), "OPS", ("ops unmap_resource",),
+                     id="and MMIO through ops->unmap_resource"),
+        pytest.param("6.18", "dma_unmap_phys", {"backend": "ops refusing MMIO"}, (MMIO,), "OPS", (), id="if there is"),
+        pytest.param("6.19", "dma_unmap_phys", {"backend": "ops"}, (), "OPS", ("ops unmap_phys",),
+                     id="6.19 has one callback for both"),
+        pytest.param("6.19", "dma_unmap_phys", {"backend": "ops"}, (MMIO,), "OPS", ("ops unmap_phys MMIO",),
+                     id="which is told"),
+        pytest.param("6.18", "dma_unmap_phys", NC, (MMIO,), "P", (), id="6.18 does no cache work for MMIO"),
+        pytest.param("6.12", "dma_unmap_page_attrs", NC, (MMIO,), "P", ("cache for CPU P",),
+                     id="6.12 knows no such attribute"),
+        pytest.param("7.3", "dma_unmap_sg_attrs", {"backend": "ops"}, (), "OPS", ("ops unmap_sg",), id="a list"),
+        *(pytest.param(version, call, {"dir": "DMA_NONE"}, (), "P", ("BUG",), id=f"no direction, {call}, {version}")
+          for version, calls in (("6.12", ("page_attrs", "resource", "sg_attrs")), ("7.3", ("phys", "sg_attrs")))
+          for call in (f"dma_unmap_{name}" for name in calls)),
+    ],
+)  # fmt: skip
+def test_what_an_unmap_does(
+    version: str, call: str, state: dict[str, Any], attrs: tuple[str, ...], address: str, effects: tuple[str, ...]
+) -> None:
+    assert run_unmap(call, State(**state), version, address, frozenset(attrs)).effects == effects
+
+
+@pytest.mark.parametrize(
+    ("version", "call", "told"),
+    [
+        pytest.param("6.12", "dma_unmap_page_attrs", "mark clean P@0 1000 2", id="pages from the device are clean"),
+        pytest.param("6.18", "dma_unmap_phys", "mark clean P@0 1000 2", id="inferred: still in 6.18"),
+        pytest.param("6.19", "dma_unmap_phys", None, id="inferred: no longer in 6.19"),
+        pytest.param("6.12", "dma_unmap_resource", "debug unmap_resource P@0 1000 2", id="dma-debug knows resources"),
+        pytest.param("6.18", "dma_unmap_resource", "debug unmap_phys P@0 1000 2", id="which are MMIO since 6.18"),
+    ],
+)
+def test_what_is_told_of_an_unmap(version: str, call: str, told: str | None) -> None:
+    exact = run_unmap(call, State(**NC), version, "P", frozenset()).exact
+    assert told in exact if told else not any(one.startswith("mark clean") for one in exact)
+
+
+@pytest.mark.parametrize(
     ("state", "effects"),
     [
         pytest.param({"backend": "ops"}, ("ops sync_single_for_cpu",), id="a table that has a callback"),
+        pytest.param({"dir": "DMA_NONE"}, ("BUG",), id="no direction"),
         pytest.param({"backend": "ops ignoring MMIO"}, (), id="a table without"),
         pytest.param(NC, ("cache for CPU P",), id="MMIO is not exempt"),
         pytest.param({"backend": "dma-iommu"}, (), id="coherent behind an IOMMU"),
     ],
 )
 def test_a_sync_has_no_attributes(state: dict[str, Any], effects: tuple[str, ...]) -> None:
-    mapped = run_map("dma_map_phys", State(**state), "7.3", frozenset({MMIO}))
-    assert run_sync("dma_sync_single_for_cpu", State(**state), "7.3", mapped.address or "").effects == effects
+    address = {"ops": "OPS", "ops ignoring MMIO": "OPS", "dma-iommu": "IOVA"}.get(state.get("backend", ""), "P")
+    assert run_sync("dma_sync_single_for_cpu", State(**state), "7.3", address).effects == effects
 
 
 def test_a_range_of_three_pieces_bounces_its_ends() -> None:
@@ -243,6 +304,59 @@ def test_what_dma_debug_reports(life: tuple[str, tuple[str, ...], str, tuple[str
     assert reports((call, frozenset(attrs), end, frozenset(end_attrs)), State(debug=True), "7.3") == said
 
 
+DOMAINS = {
+    "backend": BACKENDS, "memory": MEMORY, "dir": DIRECTIONS, "swiotlb": SWIOTLB, "cc": ENCRYPTION,
+    "min_align": ("none", "granule"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_the_relevant_states_have_every_value_of_a_field_and_no_other(name: str) -> None:
+    assert {getattr(state, name) for state in relevant(MEMORY)} == {*DOMAINS[name]}
+
+
+def test_behind_an_iommu_a_bounce_pool_may_be_missing_there_or_full() -> None:
+    states = [state for state in relevant(("ram",)) if state.backend == "dma-iommu"]
+    assert {state.swiotlb for state in states} == {"off", "active", "full"}
+    addresses = {run_map("dma_iova_link", state, "7.3", frozenset()).address for state in states}
+    assert addresses == {"IOVA", "IOVA of B", "ERROR"}, "a link bounces what min_align_mask keeps in its place"
+
+
+def test_translation_meets_every_encryption_but_those_that_no_such_machine_has() -> None:
+    both = {state.cc for state in relevant(("ram",)) if state.range_map}
+    assert both == {"none", "SME", "SEV", "CCA"}
+
+
+def test_an_origin_is_of_memory_that_the_model_has() -> None:
+    assert {memory for found in MEMORY_OF.values() for memory in found} == {*MEMORY}
+    assert MEMORY_OF[Kind.RAM] == ("ram", "ram-highmem")
+    assert MEMORY_OF[Kind.PCI_BAR] == ("bar", "p2p-page")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        pytest.param({}, "direct backend, ram, DMA_TO_DEVICE, coherent", id="plain"),
+        pytest.param({"coherent": False, "swiotlb": "active", "reachable": False, "cc": "SEV", "debug": True},
+                     "direct backend, ram, DMA_TO_DEVICE, not coherent, swiotlb active, address beyond the DMA mask, "
+                     "SEV memory encryption, CONFIG_DMA_API_DEBUG", id="what the machine is"),
+        pytest.param({"range_map": True}, "direct backend, ram, DMA_TO_DEVICE, coherent, dma-ranges translation",
+                     id="translation"),
+        pytest.param({"range_map": True, "covered": False, "has_mask": False, "pool_reachable": False},
+                     "direct backend, ram, DMA_TO_DEVICE, coherent, dma-ranges that do not cover the address, "
+                     "no dma_mask, bounce pool beyond the DMA mask", id="what cannot be reached"),
+        pytest.param({"untrusted": True, "kmalloc_bounce": True, "aligned": False, "min_align": "granule",
+                      "flush_queue": True, "iommu_fails": "map", "map_type": "bus address"},
+                     "direct backend, ram, DMA_TO_DEVICE, coherent, untrusted device, kmalloc bounce, unaligned, "
+                     "min_align_mask granule, flush queue, iommu_map fails, P2P type bus address", id="the buffer"),
+        pytest.param({"iommu_fails": "no iova"}, "direct backend, ram, DMA_TO_DEVICE, coherent, no IOVA space left",
+                     id="no space"),
+    ],
+)  # fmt: skip
+def test_a_state_in_words_names_what_is_not_plain(state: dict[str, Any], words: str) -> None:
+    assert State(**state).describe() == words
+
+
 def test_states_that_cannot_occur_are_left_out_for_a_reason() -> None:
     assert left_out(("ram",)) > 0
     assert all(impossible(state) is None for state in relevant(("ram",)))
@@ -269,28 +383,6 @@ def test_which_model_a_tree_is_held_against(version: str, near: bool, plan: str)
     if near:
         with pytest.raises(ModelError, match=rf"nobody read .*--nearest .* {plan} "):
             plan_for(version)
-
-
-_BOOTED = (
-    "R\tdirect\tdirect\tram\tDMA_FROM_DEVICE\t1\t0\t0\t0\t0\t1\tdma_map_phys\tdma_map_phys\t0\t{end}\tB\tbounce P\t"
-    "{undone}\t{said}\t\t"
-)
-
-
-@pytest.mark.parametrize(
-    ("end", "undone", "said", "differ"),
-    [
-        pytest.param("0", "copy bounce to memory;release bounce without copy", "", 0, id="as the model says"),
-        pytest.param("400", "", "check_unmap", 0, id="the flag at the unmap: nothing is copied, dma-debug reports"),
-        pytest.param("400", "", "", 1, id="dma-debug says nothing"),
-        pytest.param("0", "release bounce without copy", "", 1, id="nothing is copied"),
-    ],
-)
-def test_a_console_is_compared_line_by_line(end: str, undone: str, said: str, differ: int) -> None:
-    (machine,) = [one for one in X86.configurations if one.name == "direct"]
-    line = "[    1.0] " + _BOOTED.format(end=end, undone=undone, said=said) + "\r\nEND|direct\r\n"
-    result = compare_log(Log(machine, line, 1.0), "7.3")
-    assert (sum(result.compared.values()), len(result.differ)) == (1, differ)
 
 
 # Each breaks the model in one place; a check that cannot notice it checks nothing.

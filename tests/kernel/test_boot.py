@@ -11,7 +11,6 @@ import pytest
 
 from dmamigrate import scan as scans
 from dmamigrate.model import boot, booted, extract
-from dmamigrate.model.claims import CLAIMS
 
 pytestmark = pytest.mark.kernel
 
@@ -40,8 +39,3 @@ def test_the_running_kernel_agrees_and_shows_what_rules_claim(kernel: Callable[[
 def test_the_comparison_can_tell(kernel: Callable[[str], Path]) -> None:
     direct = next(log for log in _logs(kernel("newest"), "x86_64") if log.configuration.name == "direct")
     assert booted.compare(direct, "7.2").differ, "7.3 translates MMIO by dma-ranges, 7.2 does not"
-
-
-def test_each_claim_has_a_machine() -> None:
-    names = {one.name for arch in boot.ARCHES.values() for one in arch.configurations}
-    assert {claim.machine for claim in CLAIMS} <= names

@@ -23,7 +23,6 @@ _UNMAP_OF = {
 _MAP_TYPES = {"2": "not supported", "3": "bus address", "4": "host bridge"}
 # what no probe sees: what KMSAN is told, and what a table makes of MMIO
 _UNSEEN = frozenset({"kmsan", "table maps it as memory"})
-_REPORTED_BY = {"debug_dma_map_phys": RAM_AS_MMIO, "check_unmap": DIFFERENT_ATTRIBUTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,9 @@ def _answer(fields: list[str], configuration: Configuration, p2p: str) -> Answer
         min_align=configuration.min_align, map_type=p2p if memory == "p2p-page" else "none",
     )  # fmt: skip
     life = (call, _attrs(attrs), _UNMAP_OF[end], _attrs(at_end))
-    reported = tuple(_REPORTED_BY[name] for name in said.split(";") if name in _REPORTED_BY)
+    reported = tuple(
+        next((known for known in (RAM_AS_MMIO, DIFFERENT_ATTRIBUTES) if known in text), text) for text in _effects(said)
+    )
     syncs = _effects(synced.removeprefix("synced:")) if synced.startswith("synced:") else None
     return Answer(state, life, address, _effects(mapped), _effects(undone), reported, left != "", syncs)
 
@@ -163,7 +164,7 @@ def _life(log: Log, rule: str, which: str) -> str:
     for line in log.text.splitlines():
         fields = line[max(line.find("L\t"), 0) :].rstrip("\r").split("\t")
         if len(fields) == 12 and fields[2:4] == [rule, which]:
-            return "; ".join(field for field in fields[4:] if field)
+            return "; ".join(field.strip() for field in fields[4:] if field.strip())
     return ""
 
 

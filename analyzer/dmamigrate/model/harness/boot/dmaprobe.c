@@ -26,7 +26,7 @@ module_param(crash, int, 0);
 
 static struct pci_dev *edu, *shm;
 static bool recording;
-static char rec[512], dbg[512], reported[512];
+static char rec[512], reported[512];
 static phys_addr_t the_p; /* the memory under judgement */
 static size_t the_size;
 static bool bounced;
@@ -114,8 +114,7 @@ static int p_devwarn(struct kprobe *p, struct pt_regs *r)
 
 static int p_warn(struct kprobe *p, struct pt_regs *r)
 {
-	char where[KSYM_SYMBOL_LEN], t[160];
-	char *plus;
+	char where[KSYM_SYMBOL_LEN], *plus;
 
 	if (!recording)
 		return 0;
@@ -123,24 +122,24 @@ static int p_warn(struct kprobe *p, struct pt_regs *r)
 	plus = strchr(where, '+');
 	if (plus)
 		*plus = 0;
-	if (!strncmp(where, "debug_dma", 9) || !strncmp(where, "check_", 6) || !strncmp(where, "add_dma_entry", 13)) {
-		snprintf(t, sizeof(t), "%s", where);
-		if (dbg[0])
-			strlcat(dbg, ";", sizeof(dbg));
-		strlcat(dbg, t, sizeof(dbg));
-		/* the first member of struct warn_args is the format: after the names of driver and device, up to the numbers */
-		if (arg(r, 5)) {
-			const char *text = strstr(*(const char **)arg(r, 5), "%s %s: ");
-			size_t n = text ? strcspn(text + 7, "[%\n") : 0;
-
-			if (n)
-				snprintf(t, sizeof(t), "%s%.*s", reported[0] ? ";" : "", (int)n, text + 7);
-			if (n)
-				strlcat(reported, t, sizeof(reported));
-		}
-	} else {
+	/* what dma-debug says has its own probe */
+	if (strncmp(where, "debug_dma", 9) && strncmp(where, "check_", 6) && strncmp(where, "add_dma_entry", 13))
 		did(!strcmp(where, "dma_map_page_attrs") ? "warn of its page" : "warn");
-	}
+	return 0;
+}
+
+/* what dma-debug says: the format after the names of driver and device, up to the numbers */
+static int p_said(struct kprobe *p, struct pt_regs *r)
+{
+	static const char begin[] = "DMA-API: %s %s: ";
+	const char *text = recording ? strstr((const char *)arg(r, 0), begin) : NULL;
+	char t[128];
+
+	if (!text)
+		return 0;
+	text += sizeof(begin) - 1;
+	snprintf(t, sizeof(t), "%s%.*s", reported[0] ? ";" : "", (int)strcspn(text, "[%\n"), text);
+	strlcat(reported, t, sizeof(reported));
 	return 0;
 }
 
@@ -186,6 +185,7 @@ static struct kprobe probes[] = {
 	{ .symbol_name = "arch_sync_dma_for_cpu", .pre_handler = p_cpu },
 	{ .symbol_name = "_dev_warn", .pre_handler = p_devwarn },
 	{ .symbol_name = "__warn", .pre_handler = p_warn },
+	{ .symbol_name = "vprintk", .pre_handler = p_said },
 };
 
 static int (*clear_once)(void *, u64);
@@ -241,7 +241,10 @@ struct state {
 };
 
 static struct dma_iova_state iova;
-static struct scatterlist list;
+/* a list of one page, or of two that follow each other, and how many entries its map returned */
+static struct scatterlist list[2];
+static int entries = 1, returned;
+static bool by_returned;
 
 static dma_addr_t map(int call, struct device *dev, phys_addr_t p, size_t s, int dir, unsigned long a)
 {
@@ -251,9 +254,12 @@ static dma_addr_t map(int call, struct device *dev, phys_addr_t p, size_t s, int
 	case PHYS:
 		return dma_map_phys(dev, p, s, dir, a);
 	case SG:
-		sg_init_table(&list, 1);
-		sg_set_page(&list, pfn_to_page(p >> PAGE_SHIFT), s, p & ~PAGE_MASK);
-		return dma_map_sg_attrs(dev, &list, 1, dir, a) ? sg_dma_address(&list) : DMA_MAPPING_ERROR;
+		sg_init_table(list, entries);
+		sg_set_page(&list[0], pfn_to_page(p >> PAGE_SHIFT), s, p & ~PAGE_MASK);
+		if (entries > 1)
+			sg_set_page(&list[1], pfn_to_page((p >> PAGE_SHIFT) + 1), s, 0);
+		returned = dma_map_sg_attrs(dev, list, entries, dir, a);
+		return returned ? sg_dma_address(list) : DMA_MAPPING_ERROR;
 	case PAGE:
 		return dma_map_page_attrs(dev, pfn_to_page(p >> PAGE_SHIFT), p & ~PAGE_MASK, s, dir, a);
 	}
@@ -279,7 +285,7 @@ static void unmap(int call, struct device *dev, dma_addr_t x, size_t s, int dir,
 		dma_unmap_page_attrs(dev, x, s, dir, a);
 		break;
 	case SG:
-		dma_unmap_sg_attrs(dev, &list, 1, dir, a);
+		dma_unmap_sg_attrs(dev, list, by_returned ? returned : entries, dir, a);
 		break;
 	default:
 		dma_iova_destroy(dev, &iova, s, dir, a);
@@ -330,7 +336,7 @@ static void ask(const struct state *s, phys_addr_t base, int call, int end, unsi
 	the_p = p;
 	the_size = size;
 	bounced = false;
-	rec[0] = dbg[0] = 0;
+	rec[0] = reported[0] = 0;
 	dev->dma_mask = &mask;
 	dev->dma_range_map = s->range == 1 ? ranges : s->range == 2 ? away : NULL;
 	edu->untrusted = s->untrusted;
@@ -343,7 +349,7 @@ static void ask(const struct state *s, phys_addr_t base, int call, int end, unsi
 	recording = false;
 	if (x == DMA_MAPPING_ERROR)
 		what = "ERROR";
-	else if (call == SG && sg_dma_is_bus_address(&list))
+	else if (call == SG && sg_dma_is_bus_address(list))
 		what = "BUS";
 	else if (!strncmp(s->backend, "ops", 3))
 		what = "OPS";
@@ -387,7 +393,7 @@ static void ask(const struct state *s, phys_addr_t base, int call, int end, unsi
 	dev->dma_range_map = NULL;
 	dev->dma_mask = old;
 	pr_emerg("R\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%lx\t%lx\t%s\t%s\t%s\t%s\t%s\t%s\n", boot, s->backend, s->memory, dirs[s->dir],
-		 s->coherent, s->reachable, s->kmalloc, s->range, s->untrusted, s->aligned, calls[call], calls[end], a, ua, what, mapped, undone, dbg, left, synced);
+		 s->coherent, s->reachable, s->kmalloc, s->range, s->untrusted, s->aligned, calls[call], calls[end], a, ua, what, mapped, undone, reported, left, synced);
 }
 
 #define M	DMA_ATTR_MMIO
@@ -499,8 +505,8 @@ struct life {
 	int call, end;
 	unsigned long a, ua;
 	size_t size, usize;
-	int dir, udir;
-	bool unchecked, far, twice, sync, dma, bus, leak, other, mapped_again;
+	int dir, udir, sdir, pages;
+	bool unchecked, far, twice, sync, dma, bus, leak, other, mapped_again, returned, peer;
 };
 
 static void live(void __iomem *regs, const char *memory, phys_addr_t p, void *seen, const struct life *l)
@@ -516,12 +522,14 @@ static void live(void __iomem *regs, const char *memory, phys_addr_t p, void *se
 	the_p = p;
 	the_size = l->size;
 	bounced = false;
-	rec[0] = dbg[0] = reported[0] = 0;
+	rec[0] = reported[0] = 0;
+	entries = l->pages ? l->pages : 1;
+	by_returned = l->returned;
 	dev->dma_mask = &mask;
 	if (l->dma)
 		memset(seen, 0xaa, 64);
 	recording = true;
-	x = map(l->call, dev, p, l->size, l->dir, l->a);
+	x = l->peer ? pci_p2pdma_bus_addr_map(pcim_p2pdma_provider(shm, 2), p) : map(l->call, dev, p, l->size, l->dir, l->a);
 	recording = false;
 	strscpy(mapped, rec, sizeof(mapped));
 	rec[0] = 0;
@@ -531,7 +539,7 @@ static void live(void __iomem *regs, const char *memory, phys_addr_t p, void *se
 		dma_mapping_error(dev, x);
 	recording = true;
 	if (l->sync)
-		__dma_sync_single_for_cpu(dev, x, l->size, l->udir);
+		__dma_sync_single_for_cpu(dev, x, l->size, l->sdir ? l->sdir : l->dir);
 	if (l->mapped_again)
 		again = map(l->call, dev, x, l->size, l->dir, l->a);
 	recording = false;
@@ -548,14 +556,16 @@ static void live(void __iomem *regs, const char *memory, phys_addr_t p, void *se
 	strscpy(undone, rec, sizeof(undone));
 	if (dev_dma_iommu(dev) && iommu_iova_to_phys(domain, x))
 		left = "still mapped";
-	if (left[0] || l->leak || l->other || (l->end == PAGE && (l->ua & DMA_ATTR_MMIO)))
+	if (left[0] || (l->leak && !l->peer) || l->other || (l->end == PAGE && (l->ua & DMA_ATTR_MMIO)))
 		dma_unmap_phys(dev, x, l->size, l->dir, l->call == RESOURCE ? l->a | DMA_ATTR_MMIO : l->a);
 	if (l->dma)
 		data = *(u8 *)seen != 0xaa ? "data arrived" : "data never arrived";
 out:
 	dev->dma_mask = old;
+	entries = 1;
+	by_returned = false;
 	pr_emerg("L\t%s\t%s\t%s\t%s\t%s(%lx)\t%s\t%s\t%s\t%s\t%s\t%s\n", boot, l->rule, l->which, memory, calls[l->call], l->a,
-		 x == DMA_MAPPING_ERROR ? "ERROR" : "mapped", mapped, undone, reported[0] ? reported : dbg, left, data);
+		 x == DMA_MAPPING_ERROR ? "ERROR" : "mapped", mapped, undone, reported, left, data);
 }
 
 #define PS PAGE_SIZE
@@ -581,6 +591,10 @@ static const struct life on_ram[] = {
 	LIFE("unmap-device-mismatch", "right", PHYS, PHYS, 0, 0),
 	LIFE("dma-addr-as-phys", "wrong", PHYS, PHYS, 0, 0, .dma = true, .mapped_again = true),
 	LIFE("dma-addr-as-phys", "right", PHYS, PHYS, 0, 0, .dma = true),
+	LIFE("sync-dir-mismatch", "wrong", PHYS, PHYS, 0, 0, .sync = true, .sdir = DMA_TO_DEVICE),
+	LIFE("sync-dir-mismatch", "right", PHYS, PHYS, 0, 0, .sync = true),
+	LIFE("unmap-nents-mismatch", "wrong", SG, SG, 0, 0, .pages = 2, .returned = true),
+	LIFE("unmap-nents-mismatch", "right", SG, SG, 0, 0, .pages = 2),
 	{ "unmap-size-mismatch", "wrong", PHYS, PHYS, 0, 0, 2 * PS, PS, FROM, FROM },
 	{ "unmap-size-mismatch", "right", PHYS, PHYS, 0, 0, 2 * PS, 2 * PS, FROM, FROM },
 	{ "unmap-dir-mismatch", "wrong", PHYS, PHYS, 0, 0, PS, PS, FROM, DMA_TO_DEVICE, .far = true },
@@ -590,11 +604,16 @@ static const struct life on_ram[] = {
 	LIFE("page-api-on-mmio", "right", PHYS, PHYS, M, M),
 	LIFE("p2p-missing-mmio", "wrong", PHYS, PHYS, 0, 0),
 	LIFE("p2p-missing-mmio", "right", PHYS, PHYS, M, M),
+}, on_peer[] = {
+	LIFE("p2p-bus-address-mapped", "wrong", PHYS, PHYS, 0, 0, .peer = true),
+	LIFE("p2p-bus-address-mapped", "right", PHYS, PHYS, 0, 0, .peer = true, .leak = true),
 }, on_bar[] = {
 	LIFE("sync-on-mmio", "wrong", PHYS, PHYS, M, M, .sync = true),
 	LIFE("sync-on-mmio", "right", PHYS, PHYS, M, M),
 	LIFE("bar-as-dma-addr", "wrong", PHYS, PHYS, M, M, .dma = true, .bus = true),
 	LIFE("bar-as-dma-addr", "right", PHYS, PHYS, M, M, .dma = true),
+	LIFE("mmio-as-dma-addr", "wrong", PHYS, PHYS, M, M, .dma = true, .bus = true),
+	LIFE("mmio-as-dma-addr", "right", PHYS, PHYS, M, M, .dma = true),
 	LIFE("phys-missing-mmio", "right", PHYS, PHYS, M, M, .far = true),
 };
 
@@ -610,6 +629,9 @@ static void lives(void __iomem *regs, struct page *page, void *p2p, phys_addr_t 
 		live(regs, "ram", page_to_phys(page), page_address(page), &on_ram[i]);
 	for (i = 0; i < ARRAY_SIZE(on_p2p); i++)
 		live(regs, "p2p-page", virt_to_phys(p2p), p2p, &on_p2p[i]);
+	/* an IOMMU would free an IOVA that it never gave, and give it to the next who asks */
+	for (i = 0; i < ARRAY_SIZE(on_peer) && !dev_dma_iommu(&edu->dev); i++)
+		live(regs, "p2p-page", virt_to_phys(p2p), p2p, &on_peer[i]);
 	for (i = 0; i < ARRAY_SIZE(on_bar); i++)
 		live(regs, "bar", bar, seen, &on_bar[i]);
 #ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
