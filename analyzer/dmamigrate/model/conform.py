@@ -174,7 +174,7 @@ def answers(harness: Harness, asked: Sequence[Question]) -> list[str]:
     return given
 
 
-def _bits(line: str, plan: str) -> list[Disagreement]:
+def bits(line: str, plan: str) -> list[Disagreement]:
     """Attribute and IOMMU bits that the tree defines otherwise than the model says."""
     first = dict.fromkeys(("DMA_ATTR_MMIO", "DMA_ATTR_REQUIRE_COHERENT", "DMA_ATTR_CC_SHARED"), (6, 18))
     expected = {
@@ -242,8 +242,8 @@ def conform(root: Path, version: str, wish: Wish | None = None) -> Conformance:
     with tempfile.TemporaryDirectory(prefix="dmamigrate-conform-") as folder:
         harness = build(root, plan, wish, Path(folder))
         asked = harness.asks(wish.every)
-        bits, *given = answers(harness, asked)
-    wrong = _bits(bits, plan)
+        defined, *given = answers(harness, asked)
+    wrong = bits(defined, plan)
     differ = Counter({"#define": len(wrong)}) if wrong else Counter[str]()
     states: Counter[str] = Counter()
     for question, kernel in zip(asked, given, strict=True):
