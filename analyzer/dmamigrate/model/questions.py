@@ -145,15 +145,13 @@ def _direct_states(kinds: Sequence[str]) -> Iterator[tuple[State, int]]:
                 (False, True) if backend == "direct" else (False,),
             ):
                 direction = next(turns)
-                if small and (coherent or direction == "DMA_TO_DEVICE"):
-                    direction = "DMA_FROM_DEVICE"
                 plain = cc == "none" and not mapped and backend != "ops bypassed"
                 reach = next(beyond) if not reachable else next(exactly) if plain else 0
                 if backend == "ops bypassed":
                     reach = (0, 6)[coherent] if reachable else (2, 4)[coherent]
                 state = State(
                     backend, kind, direction, coherent, swiotlb, reachable, cc, mapped, next(debug),
-                    kmalloc_bounce=small and not coherent, aligned=next(wholes), covered=covered, min_align=next(align),
+                    kmalloc_bounce=small, aligned=next(wholes), covered=covered, min_align=next(align),
                 )  # fmt: skip
                 yield state, reach
                 if not reachable and cc == "none" and backend == "direct":
@@ -168,12 +166,10 @@ def _iommu_states(kinds: Sequence[str]) -> Iterator[State]:
         kinds, (True, False), SWIOTLB, (False, True), (False, True), ("none", "granule", "beyond")
     ):
         direction = next(turns)
-        if small and (coherent or direction == "DMA_TO_DEVICE"):
-            direction = "DMA_BIDIRECTIONAL"
         for fails in ("", "", "no iova", "map"):
             yield State(
                 "dma-iommu", kind, direction, coherent, swiotlb, debug=next(debug), untrusted=untrusted,
-                kmalloc_bounce=small and not coherent, min_align=align, flush_queue=next(queue), iommu_fails=fails,
+                kmalloc_bounce=small, min_align=align, flush_queue=next(queue), iommu_fails=fails,
             )  # fmt: skip
 
 

@@ -93,12 +93,15 @@ static const struct dma_map_ops iommu_ops = {
 #define __dma_sync_single_for_device dma_sync_single_for_device
 #endif
 
+/* the memory begins where its range does, and where nothing covers it right behind another range, also untranslated */
 static const struct bus_dma_region ranges[] = {
-	{ P_BASE - BEFORE, P_BASE - BEFORE + TO_RANGE, 2 * WINDOW, -TO_RANGE },
+	{ P_BASE, P_BASE + TO_RANGE, 2 * WINDOW, -TO_RANGE },
 	{ Q_BASE - BEFORE, Q_BASE - BEFORE + TO_RANGE, 2 * WINDOW, -TO_RANGE },
 	{ B_BASE, B_BASE + B_TO_RANGE, WINDOW * 2, -B_TO_RANGE }, { 0 },
 };
-static const struct bus_dma_region pool_only[] = { { B_BASE, B_BASE + B_TO_RANGE, WINDOW * 2, -B_TO_RANGE }, { 0 } };
+static const struct bus_dma_region pool_only[] = {
+	{ P_BASE - WINDOW, P_BASE - WINDOW, WINDOW, 0 }, { B_BASE, B_BASE + B_TO_RANGE, WINDOW * 2, -B_TO_RANGE }, { 0 },
+};
 
 enum { RESOURCE, PHYS, PAGE, SG, SG_TWO, IOVA_LINK, IOVA_UNLINK, IOVA_TWICE, BLK, HMM };
 
