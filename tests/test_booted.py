@@ -12,7 +12,7 @@ from dmamigrate import rules
 from dmamigrate.errors import UsageError
 from dmamigrate.model import boot
 from dmamigrate.model.boot import ARCHES, X86, Log
-from dmamigrate.model.booted import compare, shown
+from dmamigrate.model.booted import compare, report, shown
 from dmamigrate.model.claims import CLAIMS
 
 _BOOTED = (
@@ -39,6 +39,23 @@ def test_a_console_is_compared_line_by_line(end: str, undone: str, said: str, di
     line = "[    1.0] " + _BOOTED.format(end=end, undone=undone, said=said) + "\r\nEND|direct\r\n"
     result = compare(Log(machine, line, 1.0), "7.3")
     assert (sum(result.compared.values()), len(result.differ)) == (1, differ)
+
+
+@pytest.mark.parametrize(
+    ("machine", "said", "agrees"),
+    [
+        pytest.param("armnone", "000", True, id="without a pool kmalloc() rounds up"),
+        pytest.param("armnone", "001", False, id="without a pool a small buffer would have nowhere to bounce to"),
+        pytest.param("armdirect", "001", True, id="with one it may bounce"),
+        pytest.param("armdirect", "101", False, id="but not of a coherent device"),
+        pytest.param("armdirect", "011", False, id="nor towards the device"),
+    ],
+)
+def test_a_boot_contradicts_what_is_said_to_be_impossible(machine: str, said: str, agrees: bool) -> None:
+    (configuration,) = [one for arch in ARCHES.values() for one in arch.configurations if one.name == machine]
+    result = compare(Log(configuration, f"[ 1.0] K\t{machine}\t{said}\r\n", 1.0), "7.3")
+    assert result.agrees is agrees
+    assert ("and yet in this kernel" in report([result])) is not agrees
 
 
 # Rules that say "this goes wrong", and no boot shows it.

@@ -114,5 +114,5 @@ def boot(
             f"{booted.report(results, show)}{booted.claims_report(found)}",
             nl=False,
         )
-        status |= any(result.differ for result in results) or not all(claim.holds for claim in found)
+        status |= not all(result.agrees for result in results) or not all(claim.holds for claim in found)
     raise typer.Exit(status)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dmamigrate.model.boot import Configuration, Log
 from dmamigrate.model.calls import run_map, run_sync, run_unmap
@@ -98,7 +98,8 @@ class Comparison:
     """One boot against the model: outcomes by call, what differs (the kernel's and the model's), what was left out and
     why.
 
-    `once` counts messages that a kernel prints once a boot, and that were not there again.
+    `once` counts messages that a kernel prints once a boot, and that were not there again; `occurs` are reasons why a
+    state cannot occur that this kernel contradicts.
     """
 
     log: Log
@@ -106,6 +107,12 @@ class Comparison:
     differ: tuple[tuple[Answer, Answer], ...]
     left_out: Counter[str]
     once: int
+    occurs: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differ and not self.occurs
 
 
 def _said_once(kernel: Answer, model: Answer) -> bool:
@@ -113,6 +120,21 @@ def _said_once(kernel: Answer, model: Answer) -> bool:
     return (kernel.address, kernel.mapped, model.address, model.mapped) == (ERROR, (), ERROR, ("warn",)) and (
         kernel.state.backend == "dma-iommu"
     )
+
+
+# The buffers of which a boot says whether they have to bounce, in its order.
+_SMALL = tuple(
+    State(dir=direction, coherent=coherent, kmalloc_bounce=True)
+    for coherent, direction in ((True, "DMA_FROM_DEVICE"), (False, "DMA_TO_DEVICE"), (False, "DMA_FROM_DEVICE"))
+)
+
+
+def _occurs(log: Log) -> tuple[str, ...]:
+    """The reasons against a bounce of a small buffer that this kernel contradicts: it says that such a one bounces."""
+    said = re.search(r"K\t\S+\t([01]{3})", log.text)
+    bounce = [state for state, bit in zip(_SMALL, said[1] if said else "", strict=False) if bit == "1"]
+    reasons = (impossible(replace(state, swiotlb=log.configuration.swiotlb)) for state in bounce)
+    return tuple(reason for reason in reasons if reason is not None)
 
 
 def compare(log: Log, version: str) -> Comparison:
@@ -141,7 +163,7 @@ def compare(log: Log, version: str) -> Comparison:
             once += 1
         elif kernel != model:
             differ.append((kernel, model))
-    return Comparison(log, compared, tuple(differ), left_out, once)
+    return Comparison(log, compared, tuple(differ), left_out, once, _occurs(log))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +229,7 @@ def report(results: Sequence[Comparison], show: int = 3) -> str:
             f"{len(one.differ)} disagreements ({calls})"
         )
         lines += [f"  left out {count}: {why}" for why, count in one.left_out.items()]
+        lines += [f"  and yet in this kernel a small buffer bounces: {why}" for why in one.occurs]
         lines += [f"  {one.once} messages that a kernel prints once a boot"] if one.once else []
         for kernel, model in one.differ[:show]:
             call, attrs, end, end_attrs = kernel.life

@@ -639,6 +639,22 @@ static void lives(void __iomem *regs, struct page *page, void *p2p, phys_addr_t 
 #endif
 }
 
+/* whether eight bytes of kmalloc() have to bounce */
+static bool small_bounces(bool coherent, int dir)
+{
+	bool __maybe_unused was = dev_is_dma_coherent(&edu->dev);
+	bool bounces;
+
+#ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
+	dev_assign_dma_coherent(&edu->dev, coherent);
+#endif
+	bounces = dma_kmalloc_needs_bounce(&edu->dev, 8, dir);
+#ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
+	dev_assign_dma_coherent(&edu->dev, was);
+#endif
+	return bounces;
+}
+
 static int go(void)
 {
 	struct kprobe once = { .symbol_name = "clear_warn_once_set" }, type = { .symbol_name = "pci_p2pdma_map_type" };
@@ -673,6 +689,7 @@ static int go(void)
 		 (u64)virt_to_phys(p2p), bar, dev_dma_iommu(&edu->dev),
 		 iommu_get_domain_for_dev(&edu->dev) ? iommu_get_domain_for_dev(&edu->dev)->type : 0,
 		 pci_p2pdma_distance(shm, &edu->dev, false));
+	pr_emerg("K\t%s\t%d%d%d\n", boot, small_bounces(true, FROM), small_bounces(false, DMA_TO_DEVICE), small_bounces(false, FROM));
 	all(page_to_phys(page), virt_to_phys(p2p), bar);
 	lives(regs, page, p2p, bar, seen);
 	for (i = 0; i < 2; i++) {
