@@ -93,8 +93,14 @@ static const struct dma_map_ops iommu_ops = {
 #define __dma_sync_single_for_device dma_sync_single_for_device
 #endif
 
-/* the memory begins where its range does, and where nothing covers it right behind another range, also untranslated */
+/*
+ * The memory begins where its range does, in the bus's view right behind another one. Where nothing covers it, it lies
+ * right behind a range, also untranslated.
+ */
+#define ELSEWHERE	0x00400000ULL
+#define BEHIND_IT	(P_BASE + TO_RANGE - WINDOW)
 static const struct bus_dma_region ranges[] = {
+	{ ELSEWHERE, BEHIND_IT, WINDOW, ELSEWHERE - BEHIND_IT },
 	{ P_BASE, P_BASE + TO_RANGE, 2 * WINDOW, -TO_RANGE },
 	{ Q_BASE - BEFORE, Q_BASE - BEFORE + TO_RANGE, 2 * WINDOW, -TO_RANGE },
 	{ B_BASE, B_BASE + B_TO_RANGE, WINDOW * 2, -B_TO_RANGE }, { 0 },
