@@ -318,6 +318,8 @@ def test_the_relevant_states_have_every_value_of_a_field_and_no_other(name: str)
 def test_behind_an_iommu_a_bounce_pool_may_be_missing_there_or_full() -> None:
     states = [state for state in relevant(("ram",)) if state.backend == "dma-iommu"]
     assert {state.swiotlb for state in states} == {"off", "active", "full"}
+    kept = {(state.aligned, state.min_align) for state in states}
+    assert kept == {(True, "none"), (False, "none"), (False, "granule")}, "whole granules keep their place anyhow"
     addresses = {run_map("dma_iova_link", state, "7.3", frozenset()).address for state in states}
     assert addresses == {"IOVA", "IOVA of B", "ERROR"}, "a link bounces what min_align_mask keeps in its place"
 

@@ -312,7 +312,7 @@ def test_a_wrong_rewrite_is_no_proof_and_the_worst_is_named() -> None:
     assert "FAIL  phys-missing-mmio" in text
     assert f"dma_map_phys(): proved for ram, 6.18: {proof.note}\n\n1 of 2 claims hold\n" in text
     assert f"{proof.equal} equal" in text
-    assert f"{proof.refined} better" in text
+    assert f"{proof.refined} better\n" in text
 
 
 def test_of_an_unknown_origin_nothing_is_proved_where_it_may_be_ram() -> None:

@@ -271,11 +271,8 @@ def same_function(old: tuple[str, str], new: tuple[str, str], version: str) -> b
             mapped = run_map(old[0], state, version, held)
             if mapped != run_map(new[0], state, version, added):
                 return False
-            if mapped.address in (ERROR, None):
-                continue
-            if run_unmap(old[1], state, version, mapped.address, held) != run_unmap(
-                new[1], state, version, mapped.address, added
-            ):
+            address = mapped.address or ""
+            if run_unmap(old[1], state, version, address, held) != run_unmap(new[1], state, version, address, added):
                 return False
     return True
 
