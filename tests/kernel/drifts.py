@@ -117,6 +117,19 @@ EXPLAINED: dict[tuple[str, str], str] = {
         "memset(&iter->p2pdma, 0, sizeof(iter->p2pdma)); -> ;",
     ): "equal: a type is written before it is read",
     ("blk_dma_map_iter_start", "false -> true"): "a request without a segment is not asked about",
+    ("blk_dma_map_iter_start", "iter->p2pdma.map = PCI_P2PDMA_MAP_NONE; -> ;"): "equal: an unknown type is none",
+    ("blk_rq_dma_map_iova", "mapped -> mapped / 2"): "of one segment nothing is linked where a link fails",
+    ("dma_get_mask", "&& -> ||"): "a device whose mask is 0 is no state",
+    ("dma_capable", "< -> <="): "equal: asked of bus addresses of 32 bits alone",
+    ("dma_capable", "false -> true"): "equal: asked of bus addresses of 32 bits alone",
+    ("dma_kmalloc_safe", "true -> false"): "equal: asked of a configuration that bounces no small buffers",
+    ("swiotlb_map", "size -> size / 2"): "equal: the size in the text of a message",
+    ("iommu_dma_map_sg", "ret = -EOVERFLOW; -> ;"): "no list crosses a segment boundary of 4 GB",
+    (
+        "iommu_dma_sync_sg_for_device",
+        "for_each_sg(sgl, sg, nelems, i) iommu_dma_sync_single_for_device(dev, sg_dma_address(sg), sg->length, dir); "
+        "-> ;",
+    ): "the list calls of dma_sync_sg_*() are not asked about",
 }
 
 

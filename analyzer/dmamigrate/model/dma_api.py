@@ -343,7 +343,9 @@ def dma_unmap_sg_attrs(m: Machine, address: str, attrs: Attrs) -> None:
 
 
 def _two(m: Machine) -> tuple[Buffer, Buffer]:
-    return Buffer("Q", 0, m.geometry.granule), m.buffer
+    """What comes first is a granule, or ends inside of one before memory that begins one and does not fill it."""
+    whole = m.buffer.offset or m.buffer.size % m.geometry.granule == 0
+    return Buffer("Q", 0, m.geometry.granule if whole else 0x80), m.buffer
 
 
 def dma_map_sg_of_two(m: Machine, attrs: Attrs) -> str:

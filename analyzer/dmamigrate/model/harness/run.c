@@ -130,11 +130,17 @@ static void list_set(int at, phys_addr_t phys, size_t size)
 	list[at] = (struct scatterlist){ .page = phys >> 12, .offset = phys & 0xfff, .length = size };
 }
 
+/* of two entries the first is a granule, or ends inside of one before memory that begins one and does not fill it */
+static size_t first_size(void)
+{
+	return st.offset || !(st.size % st.granule) ? st.granule : 0x80;
+}
+
 static void list_kept(phys_addr_t phys, int n)
 {
 	const struct scatterlist *last = &list[n - 1];
 
-	if (last->offset != (phys & 0xfff) || last->length != st.size || (n == 2 && (list[0].offset || list[0].length != st.granule)))
+	if (last->offset != (phys & 0xfff) || last->length != st.size || (n == 2 && (list[0].offset || list[0].length != first_size())))
 		did("list changed");
 }
 
@@ -144,7 +150,9 @@ static dma_addr_t map_list(struct device *dev, phys_addr_t phys, size_t size, in
 
 	memset(list, 0, sizeof(list));
 	if (n == 2)
-		list_set(0, Q_BASE, st.granule);
+		list_set(0, Q_BASE, first_size());
+	list[n].dma_address = IOVA_BASE;	/* what lies behind the list is nobody's */
+	list[n].dma_length = 0x100000;
 	list_set(n - 1, phys, size);
 	table = (struct sg_table){ list, 0, n };
 	ret = dma_map_sgtable(dev, &table, st.dir, attrs);
