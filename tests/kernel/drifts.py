@@ -124,6 +124,11 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ("dma_capable", "false -> true"): "equal: asked of bus addresses of 32 bits alone",
     ("dma_kmalloc_safe", "true -> false"): "equal: asked of a configuration that bounces no small buffers",
     ("swiotlb_map", "size -> size / 2"): "equal: the size in the text of a message",
+    (
+        "__dma_map_sg_attrs",
+        "trace_dma_map_sg_err(dev, sg, nents, ents, dir, attrs); -> ;",
+    ): "told of errors that no table returns",
+    ("dma_iova_unlink", "iommu_iotlb_gather_init(&iotlb_gather); -> ;"): "memory that nobody wrote may hold the same",
     ("iommu_dma_map_sg", "ret = -EOVERFLOW; -> ;"): "no list crosses a segment boundary of 4 GB",
     (
         "iommu_dma_sync_sg_for_device",
