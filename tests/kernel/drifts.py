@@ -129,6 +129,15 @@ EXPLAINED: dict[tuple[str, str], str] = {
         "trace_dma_map_sg_err(dev, sg, nents, ents, dir, attrs); -> ;",
     ): "told of errors that no table returns",
     ("dma_iova_unlink", "iommu_iotlb_gather_init(&iotlb_gather); -> ;"): "memory that nobody wrote may hold the same",
+    ("__iommu_dma_unmap", "iommu_iotlb_gather_init(&iotlb_gather); -> ;"): "memory that nobody wrote may hold the same",
+    (
+        "hmm_dma_map_pfn",
+        "dma_iova_unlink(dev, state, offset, map->dma_entry_size, DMA_BIDIRECTIONAL, attrs); -> ;",
+    ): "a sync that fails after its link is no state",
+    (
+        "dma_need_unmap",
+        "(!dma_map_direct(dev, get_dma_ops(dev))) -> (!(!dma_map_direct(dev, get_dma_ops(dev))))",
+    ): "a device that skips every sync is no state, and any other needs its unmaps",
     ("iommu_dma_map_sg", "ret = -EOVERFLOW; -> ;"): "no list crosses a segment boundary of 4 GB",
     (
         "iommu_dma_sync_sg_for_device",
