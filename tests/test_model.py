@@ -53,7 +53,8 @@ CLAIMING = [rule for rule in RULES if rule.templates or rule.refuted]
 
 @pytest.mark.parametrize("rule", CLAIMING, ids=lambda rule: rule.id)
 def test_every_claim_of_every_rule_holds(rule: rules.Rule) -> None:
-    claims = list(prove((rule,), rules.tables().api))
+    # the versions between are for the kernel lane
+    claims = list(prove((rule,), rules.tables().api, (TARGETS[0], TARGETS[-1])))
     assert claims
     assert [claim for claim in claims if not claim.holds] == []
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from dmamigrate import rules
 from dmamigrate import scan as scans
 from dmamigrate.errors import ModelError
 from dmamigrate.model import extract
 from dmamigrate.model.conform import Wish, conform
+from dmamigrate.model.prove import prove
 from tests.kernel.drifts import Judge
 from tests.test_model import mutated
 
@@ -140,3 +142,10 @@ def test_functions_that_would_open_a_file_are_stopped(kernel: Callable[[str], Pa
     with pytest.raises(ModelError, match="stopped after"):
         conform(root, "7.3", Wish(every=500, changed={"dma_capable": opens}))
     assert not there.exists()
+
+
+def test_every_claim_of_every_rule_holds_for_every_version() -> None:
+    known = rules.tables().api
+    claims = list(prove(rules.load(known=known), known))
+    assert len(claims) > 60
+    assert [claim for claim in claims if not claim.holds] == []

@@ -100,7 +100,7 @@ def _link_swiotlb(m: Machine, start: int, buffer: Buffer, attrs: Attrs) -> bool:
         tail = Buffer(buffer.name, buffer.offset + mapped, end_pad)
         linked = not end_pad or _bounce_and_link(m, start + mapped, tail, attrs, 0)
     if not linked and mapped:
-        _unlink(m, start, mapped, attrs, bounced=pad != 0)
+        _unlink(m, (start, mapped), attrs, bounced=pad != 0)
     return linked
 
 
@@ -172,8 +172,9 @@ def _slowly(m: Machine, start: int, size: int, attrs: Attrs) -> None:
         flush(m)
 
 
-def _unlink(m: Machine, start: int, size: int, attrs: Attrs, bounced: bool, queued: bool = False) -> None:
-    """drivers/iommu/dma-iommu.c: dma_iova_unlink(), to 7.2 __iommu_dma_iova_unlink()."""
+def _unlink(m: Machine, piece: tuple[int, int], attrs: Attrs, bounced: bool, queued: bool = False) -> None:
+    """drivers/iommu/dma-iommu.c: dma_iova_unlink(), to 7.2 __iommu_dma_iova_unlink(), of a piece: start and size."""
+    start, size = piece
     if bounced or _maintains(m, attrs):
         _slowly(m, start, size, attrs)
     pad = start % m.geometry.granule
@@ -191,7 +192,7 @@ def dma_iova_unlink_all(m: Machine, address: str, attrs: Attrs) -> None:
     """drivers/iommu/dma-iommu.c: dma_iova_unlink() of everything; the range stays allocated."""
     _as_linked(m, attrs)
     pad = m.buffer.offset % m.geometry.granule
-    _unlink(m, pad, m.buffer.size, attrs, address == "IOVA of B")
+    _unlink(m, (pad, m.buffer.size), attrs, address == "IOVA of B")
 
 
 def dma_iova_unlink(m: Machine, address: str, attrs: Attrs) -> None:
@@ -205,7 +206,7 @@ def _destroy(m: Machine, buffer: Buffer, linked: int, attrs: Attrs, bounced: boo
     early = m.version < (7, 3) and linked
     queued = bool(early) and m.state.flush_queue
     if linked:
-        _unlink(m, pad, linked, attrs, bounced, queued)
+        _unlink(m, (pad, linked), attrs, bounced, queued)
     if early:
         free_iova(m, (IOVA, 0), m.geometry.align(linked + pad), "queued" if queued else "now")
     else:

@@ -34,13 +34,13 @@ class Proof:
     note: str
 
 
-def prove(rules: tuple[Rule, ...], api: Api) -> Iterator[Proof]:
-    """Every claim that the rules make, of the calls that the model has."""
+def prove(rules: tuple[Rule, ...], api: Api, targets: tuple[str, ...] = TARGETS) -> Iterator[Proof]:
+    """Every claim that the rules make, for each of these versions, of the calls that the model has."""
     for rule in rules:
         for callee in rule.callee if rule.templates else ():
             pairs = _lives(callee, _made(rule, callee, api), api)
             for origin in rule.origins if pairs else ():
-                for version in TARGETS:
+                for version in targets:
                     yield _proved(rule, callee, pairs, (origin, version))
         for wrong in rule.refuted:
             yield _refuted(rule, wrong.name, (templates(wrong.rewrite), wrong.origin, wrong.because), api)
