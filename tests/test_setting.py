@@ -302,3 +302,14 @@ def test_a_call_without_its_argument_has_no_origin(scan_text: Callable[[str], Re
 def test_a_copy_from_what_is_no_such_struct_says_so(scan_text: Callable[[str], Report]) -> None:
     origin = _origin(scan_text(_set("memcpy(&f->in, f->priv, sizeof(f->in));", value="f->in.bar")))
     assert origin.gave_up == "memcpy() overwrites struct in whole in fx_set()"
+
+
+def test_a_global_has_the_type_that_a_header_of_the_driver_gives_it(
+    tmp_path: Path, scan_folder: Callable[[Path], Report]
+) -> None:
+    head = HEAD.partition("#define RAM")[0]
+    (tmp_path / "fx.h").write_text(f"{head}extern struct fx *fx_one;\n")
+    body = f"#define BAR{HEAD.partition('#define BAR')[2]}{MAP % ('', 'fx_one->in.bar')}"
+    (tmp_path / "map.c").write_text(f'#include "fx.h"\n{body}')
+    origin = _origin(scan_folder(tmp_path))
+    assert (origin.certain, [str(kind) for kind in origin.kinds]) == (True, ["pci-bar"])
