@@ -213,6 +213,25 @@ FACTS = [
                  id="7.0 does not bounce what has to be coherent"),
     pytest.param("7.3", "dma_iova_link", {"backend": "dma-iommu", "dir": "DMA_NONE"}, (PRIVILEGED,), "IOVA",
                  ("iommu_map P ",), id="a link without a direction is no BUG, and allows nothing"),
+    # no tree of these is there for conform or a boot: where the inferred versions begin to do what the read ones do
+    pytest.param("7.0", "dma_map_phys", {"memory": "mmio", "swiotlb": "forced"}, (MMIO,), "ERROR", (),
+                 id="nor does 7.0"),
+    pytest.param("6.18", "dma_map_phys", {"backend": "dma-iommu", "memory": "mmio"} | NC, (MMIO,), "IOVA",
+                 ("iommu_map P MMIO|WRITE",), id="MMIO behind an IOMMU since 6.18"),
+    pytest.param("6.18", "dma_map_phys", {"memory": "mmio"} | UNTRUSTED, (MMIO,), "ERROR", (),
+                 id="6.18 refuses MMIO that is not aligned"),
+    pytest.param("7.0", "dma_map_phys", {"memory": "mmio"} | UNTRUSTED, (MMIO,), "IOVA", ("iommu_map P MMIO|READ",),
+                 id="7.0 maps it"),
+    pytest.param("6.18", "dma_map_phys", {"cc": "CCA", "swiotlb": "forced"}, (), "B+shared", ("bounce P", "kmsan"),
+                 id="a realm's bit since 6.18"),
+    pytest.param("6.19", "dma_map_phys", {"backend": "ops refusing MMIO"}, (), "OPS", ("ops map_phys", "kmsan"),
+                 id="one callback since 6.19"),
+    pytest.param("7.0", "dma_map_phys", NC, (REQUIRE_COHERENT,), "ERROR", (), id="coherent or not at all, since 7.0"),
+    pytest.param("7.0", "dma_map_sg_attrs", NC, (REQUIRE_COHERENT,), "ERROR", (), id="a list, too"),
+    pytest.param("7.0", "dma_iova_link", {"backend": "dma-iommu"} | NC, (REQUIRE_COHERENT,), "ERROR", (),
+                 id="and a link"),
+    pytest.param("7.0", "dma_map_resource", {"debug": True}, (), "ERROR", ("warn of its page",),
+                 id="7.0 as released still refuses a resource that has a page"),
 ]  # fmt: skip
 
 
@@ -240,6 +259,15 @@ def test_what_the_kernel_does(
         pytest.param("6.12", "dma_unmap_page_attrs", NC, (MMIO,), "P", ("cache for CPU P",),
                      id="6.12 knows no such attribute"),
         pytest.param("7.3", "dma_unmap_sg_attrs", {"backend": "ops"}, (), "OPS", ("ops unmap_sg",), id="a list"),
+        pytest.param("6.18", "dma_unmap_phys", {"backend": "dma-iommu"} | NC, (MMIO,), "IOVA", ("iommu_unmap",),
+                     id="inferred: 6.18 does none behind an IOMMU"),
+        pytest.param("7.0", "dma_unmap_phys", {"backend": "dma-iommu"} | NC, (REQUIRE_COHERENT,), "IOVA",
+                     ("iommu_unmap",), id="inferred: 7.0 does none for what is coherent"),
+        pytest.param("7.0", "dma_unmap_phys", NC, (REQUIRE_COHERENT,), "P", (), id="inferred: nor without an IOMMU"),
+        pytest.param("6.12", "dma_unmap_page_attrs", {"cc": "SME", "range_map": True} | NC, (), "P+range+enc",
+                     ("cache for CPU -1",), id="6.x looks for an encrypted address in dma-ranges"),
+        pytest.param("6.18", "dma_unmap_phys", {"cc": "SME", "range_map": True} | NC, (), "P+range+enc",
+                     ("cache for CPU P",), id="inferred: 6.18 clears the bit first"),
         *(pytest.param(version, call, {"dir": "DMA_NONE"}, (), "P", ("BUG",), id=f"no direction, {call}, {version}")
           for version, calls in (("6.12", ("page_attrs", "resource", "sg_attrs")), ("7.3", ("phys", "sg_attrs")))
           for call in (f"dma_unmap_{name}" for name in calls)),
@@ -259,6 +287,11 @@ def test_what_an_unmap_does(
         pytest.param("6.19", "dma_unmap_phys", None, id="inferred: no longer in 6.19"),
         pytest.param("6.12", "dma_unmap_resource", "debug unmap_resource P@0 1000 2", id="dma-debug knows resources"),
         pytest.param("6.18", "dma_unmap_resource", "debug unmap_phys P@0 1000 2", id="which are MMIO since 6.18"),
+        pytest.param(
+            "7.0", "dma_unmap_phys", "debug unmap_phys P@0 1000 2 0", id="inferred: with attributes since 7.0"
+        ),
+        pytest.param("7.0", "dma_unmap_sg_attrs", "debug unmap_sg 1 2 0", id="inferred: a list, too"),
+        pytest.param("7.0", "dma_unmap_phys", "flush", id="inferred: cache work is waited for once since 7.0"),
     ],
 )
 def test_what_is_told_of_an_unmap(version: str, call: str, told: str | None) -> None:
