@@ -139,6 +139,7 @@ EXPLAINED: dict[tuple[str, str], str] = {
         "(!dma_map_direct(dev, get_dma_ops(dev))) -> (!(!dma_map_direct(dev, get_dma_ops(dev))))",
     ): "a device that skips every sync is no state, and any other needs its unmaps",
     ("iommu_dma_iova_bounce_and_link", "bounce_len -> bounce_len / 2"): "equal: half a piece is rounded up to the same",
+    ("__finalise_sg", "+ s_iova_off -> nothing"): "no first entry begins inside of a granule",
     ("iommu_dma_map_sg", "ret = -EOVERFLOW; -> ;"): "no list crosses a segment boundary of 4 GB",
     (
         "iommu_dma_sync_sg_for_device",
