@@ -259,6 +259,7 @@ def test_what_the_kernel_does(
         pytest.param("6.12", "dma_unmap_page_attrs", NC, (MMIO,), "P", ("cache for CPU P",),
                      id="6.12 knows no such attribute"),
         pytest.param("7.3", "dma_unmap_sg_attrs", {"backend": "ops"}, (), "OPS", ("ops unmap_sg",), id="a list"),
+        pytest.param("7.3", "dma_unmap_single_attrs", NC, (), "P", ("cache for CPU P",), id="memory of the linear map"),
         pytest.param("6.18", "dma_unmap_phys", {"backend": "dma-iommu"} | NC, (MMIO,), "IOVA", ("iommu_unmap",),
                      id="inferred: 6.18 does none behind an IOMMU"),
         pytest.param("7.0", "dma_unmap_phys", {"backend": "dma-iommu"} | NC, (REQUIRE_COHERENT,), "IOVA",

@@ -122,6 +122,9 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ("dma_get_mask", "&& -> ||"): "a device whose mask is 0 is no state",
     ("dma_capable", "< -> <="): "equal: asked of bus addresses of 32 bits alone",
     ("dma_capable", "false -> true"): "equal: asked of bus addresses of 32 bits alone",
+    ("dma_direct_map_phys", "false -> true"): "equal: what is RAM is asked of bus addresses of 32 bits alone",
+    ("dma_direct_map_phys", "true -> false"): "equal: what is RAM is asked of bus addresses of 32 bits alone",
+    ("swiotlb_map", "true -> false"): "equal: what is RAM is asked of bus addresses of 32 bits alone",
     ("dma_kmalloc_safe", "true -> false"): "equal: asked of a configuration that bounces no small buffers",
     ("swiotlb_map", "size -> size / 2"): "equal: the size in the text of a message",
     (
