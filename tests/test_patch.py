@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 
@@ -20,12 +21,13 @@ import pytest
 
 from dmamigrate import rules
 from dmamigrate.errors import UsageError
-from dmamigrate.findings import Report
-from dmamigrate.patch import build, drivers, files, series
-from dmamigrate.patch.change import FileChange
+from dmamigrate.findings import Edit, Report, Rewrite
+from dmamigrate.patch import build, drivers, files, message, series
+from dmamigrate.patch.change import Change, FileChange
 from dmamigrate.rewrite import compat
 from tests.conftest import ROOT
 from tests.test_cli import run
+from tests.test_formats import finding
 
 DRIVER = """\
 // SPDX-License-Identifier: GPL-2.0-only
@@ -692,3 +694,34 @@ def test_a_header_alone_builds_nothing(tmp_path: Path) -> None:
     )
     assert one.status == "not buildable"
     assert not list(tmp_path.rglob("everything"))
+
+
+SAID = [
+    pytest.param(
+        "page-to-phys", "dma_map_page", "", "fx: Map system memory by its physical address",
+        "probe() maps it with dma_map_page().", id="ordinary memory",
+    ),
+    pytest.param(
+        "legacy-dma-ops", "map_page", "map_phys", "fx: Map physical addresses in struct dma_map_ops",
+        "probe sets .map_page.", id="a backend",
+    ),
+    pytest.param(
+        "acme-window", "acme_map", "acme_map_phys", "fx: Rewrite acme_map() by acme-window",
+        "probe() calls acme_map(): bar is a PCI BAR address.", id="a rule of somebody's own",
+    ),
+    pytest.param(
+        "phys-missing-mmio", "dma_map_phys", "DMA_ATTR_MMIO", "fx: Map device memory with DMA_ATTR_MMIO",
+        "Pass DMA_ATTR_MMIO when mapping and unmapping.", id="the attribute",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "callee", "new", "subject", "said"), SAID)
+def test_a_mail_says_what_its_rule_is_about(rule: str, callee: str, new: str, subject: str, said: str) -> None:
+    rewrite = Rewrite("proposed", None, (Edit("fx.c", 0, 0, new),))
+    found = replace(finding("fx.c", rule=rule, rewrite=rewrite), callee=callee, function="probe")
+    change = Change((found,), ())
+    text = " ".join(message.body(change, message.About("7.3", "dmamigrate")).split())
+    assert message.subject("fx", change) == subject
+    assert said in text
+    assert ("DMA_ATTR_MMIO when mapping" in text) is (rule == "phys-missing-mmio")

@@ -16,7 +16,9 @@ _WIDTH = 72
 _P2P = "p2p-missing-mmio"
 _HANDLE = "unmap-wrong-handle"
 _RENAMED = "renamed-dma-internal"
+_PAGES = "page-to-phys"
 CALLBACKS = "legacy-dma-ops"
+_TOLD = (_P2P, _HANDLE, _RENAMED, _PAGES, CALLBACKS)
 _STEPS = 12
 _NAMES = {
     Kind.PCI_BAR: "a PCI BAR",
@@ -52,9 +54,18 @@ def subject(prefix: str, change: Change) -> str:
         return f"{prefix}: Unmap the DMA address, not the physical one"
     if any(f.rule == CALLBACKS for f in change.findings):
         return f"{prefix}: Map physical addresses in struct dma_map_ops"
+    if all(f.rule == _PAGES for f in change.findings):
+        return f"{prefix}: Map system memory by its physical address"
     if all(f.rule == _RENAMED for f in change.findings):
         return f"{prefix}: Follow renamed internals of the DMA layer"
+    if not any(map(_adds_mmio, change.findings)):
+        return f"{prefix}: Rewrite {change.findings[0].callee}() by {change.findings[0].rule}"
     return f"{prefix}: Map device memory with DMA_ATTR_MMIO"
+
+
+def _adds_mmio(finding: Finding) -> bool:
+    """Whether the rewrite is about device memory: a rule of somebody's own may be about anything."""
+    return any("DMA_ATTR_MMIO" in edit.text for edit in finding.rewrite.edits)
 
 
 def calls(findings: Iterable[Finding]) -> list[Finding]:
@@ -111,7 +122,13 @@ def _what(mapped: list[Finding], about: About) -> Iterator[str]:
             " .map_resource and .unmap_resource: a backend maps physical addresses, and DMA_ATTR_MMIO tells which of"
             " them are device memory. What only ever mapped pages refuses those, as the missing callback did."
         )
-    if any(not migrates(f) and f.rule not in (_P2P, _HANDLE, _RENAMED, CALLBACKS) for f in mapped):
+    if any(finding.rule == _PAGES for finding in mapped):
+        yield (
+            "Since v6.18 the DMA mapping API works on physical addresses: dma_map_page() and dma_map_single() compute"
+            " one and call dma_map_phys(). Do that here. The memory is system memory on every way that was followed,"
+            " so that the mapping needs no attribute."
+        )
+    if any(not migrates(f) and f.rule not in _TOLD and _adds_mmio(f) for f in mapped):
         yield (
             "dma_map_phys() takes an address for system memory unless it is told otherwise: an IOMMU then maps device"
             " memory as cacheable, and caches are maintained or buffers bounced over it. Pass DMA_ATTR_MMIO when"
@@ -132,6 +149,10 @@ def _maps(finding: Finding) -> str:
         return f"{finding.function} sets .{finding.callee}."
     if finding.rule == _RENAMED:
         return f"{finding.message}."
+    if finding.rule == _PAGES:
+        return f"{finding.function}() maps it with {finding.callee}()."
+    if finding.rule not in _TOLD and not migrates(finding) and not _adds_mmio(finding):
+        return f"{finding.function}() calls {finding.callee}(): {finding.message}."
     if finding.rule == _HANDLE:
         return f"{finding.function}() gives {finding.callee}() the physical address."
     kinds = finding.origin.kinds if finding.origin is not None else ()
