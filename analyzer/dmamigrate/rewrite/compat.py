@@ -98,7 +98,8 @@ _HEAD = """
 #ifndef DMA_ATTR_MMIO
 #define DMA_ATTR_MMIO\t0
 #endif
-#ifndef phys_to_page
+"""
+_PAGE = """#ifndef phys_to_page
 #define phys_to_page(phys)\tpfn_to_page(PHYS_PFN(phys))
 #endif
 """
@@ -123,7 +124,7 @@ def add_callbacks(path: str, before: bytes, after: bytes) -> bytes:
         pieces.append(b"#endif\n")
         at = group.end()
     text = b"".join([*pieces, after[at:]])
-    text = _behind_includes(path, text, _HEAD)
+    text = _behind_includes(path, text, _HEAD + (_PAGE if b"phys_to_page(" in after else ""))
     if not shims:
         return text
     unit = Unit(Source(path, text))
