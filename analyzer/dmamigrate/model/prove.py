@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dmamigrate.api import Api
 from dmamigrate.findings import Kind
@@ -96,10 +97,15 @@ def _calls(
     return LifeCalls(modelled(name), attrs, modelled(end), end_attrs)
 
 
+@lru_cache(maxsize=1 << 10)
+def _compared(old: LifeCalls, new: LifeCalls, origin: Kind, version: str) -> Comparison:
+    """Calls without attributes are others with none: their lives are compared once."""
+    return compare(old, new, relevant(memory_of((origin,))), version)
+
+
 def _proved(rule: Rule, callee: str, pairs: list[tuple[LifeCalls, LifeCalls]], at: tuple[Kind, str]) -> Proof:
     origin, version = at
-    states = relevant(memory_of((origin,)))
-    results: list[Comparison] = [compare(old, new, states, version) for old, new in pairs]
+    results = [_compared(old, new, origin, version) for old, new in pairs]
     claim = f"{callee}(): proved for {origin}"
     total, equal = sum(r.states for r in results), sum(r.equal for r in results)
     refined = sum(r.refined for r in results)
