@@ -290,6 +290,7 @@ def _pooled(function: Callable[[Item], Done], items: Sequence[Item], jobs: int) 
                 try:
                     done = future.result()
                 except BrokenProcessPool:
+                    _stop(pool)
                     return
                 yield done
         except BaseException:
@@ -319,8 +320,9 @@ def _submitted(
 
 def _stop(pool: ProcessPoolExecutor) -> None:
     """End the pool's processes now, whatever they are at."""
-    pool.shutdown(wait=False, cancel_futures=True)
     from multiprocessing import active_children
 
+    # first: a pool that is broken holds its lock until they have ended, and asks them to by a signal that they block
     for child in active_children():
         child.kill()
+    pool.shutdown(wait=False, cancel_futures=True)
