@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +21,11 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _commit(folder: Path, files: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _commit(folder: Path, files: dict[str, str], path: str = "") -> subprocess.CompletedProcess[str]:
     for name, text in files.items():
         (folder / name).write_text(text)
     git(folder, "add", "-A")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = path or f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["git", "-c", "user.name=A", "-c", "user.email=a@localhost", "commit", "-qm", "change"]
     return subprocess.run(
         command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
@@ -38,6 +39,15 @@ def test_a_commit_is_judged_by_what_it_brings(tree: Path) -> None:
     assert "win.c:15:11: error: [phys-missing-mmio]" in stopped.stdout + stopped.stderr
     assert _commit(tree, {"win.c": GOOD}).returncode == 0
     assert _commit(tree, {"win.h": "#define WIN_ATTRS 0\n"}).returncode == 1
+
+
+def test_what_installed_it_is_found_though_it_is_on_no_path(tree: Path) -> None:
+    command = [sys.executable, "-m", "dmamigrate", "hook", "install"]
+    subprocess.run(command, cwd=tree, check=True, capture_output=True)
+    git_only = str(Path(shutil.which("git") or "git").parent)
+    assert shutil.which("dmamigrate", path=git_only) is None
+    assert _commit(tree, {"win.c": GOOD, "win.h": HEADER}, git_only).returncode == 0
+    assert "phys-missing-mmio" in _commit(tree, {"win.c": BAD}, git_only).stderr
 
 
 def test_it_is_put_where_git_looks_for_it_and_can_be_put_again(tree: Path) -> None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,15 +16,13 @@ _MARK = "# installed by dmamigrate"
 
 
 def script() -> str:
-    """The hook: the program that installed it, or else the one that is found when it runs."""
-    program = shutil.which(sys.argv[0]) or shutil.which("dmamigrate") or "dmamigrate"
-    name = shlex.quote(str(Path(program).resolve()) if program != "dmamigrate" else program)
+    """The hook: the Python that installed it, or else the program that is found when it runs."""
+    python = shlex.quote(os.path.abspath(sys.executable))
     return (
         f"#!/bin/sh\n{_MARK}; remove this file to be rid of it\n"
         "git diff --cached --quiet -- '*.c' '*.h' && exit 0\n"
-        f"program={name}\n"
-        '[ -x "$program" ] || program=dmamigrate\n'
-        'exec "$program" hook run\n'
+        f"[ -x {python} ] && exec {python} -P -m dmamigrate hook run\n"
+        "exec dmamigrate hook run\n"
     )
 
 
