@@ -77,6 +77,13 @@
     if (event.key === "Escape" && event.target === filter) document.getElementById("clear").click();
   });
 
+  // a row that is jumped to, by a link or by the keyboard, is not to lie under the bar that stays at the top
+  const bar = document.querySelector(".tools");
+  new ResizeObserver(() => {
+    const room = getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
+    document.documentElement.style.scrollPaddingTop = `${room}px`;
+  }).observe(bar);
+
   function follow() {
     const one = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (one && findings.includes(one)) {
