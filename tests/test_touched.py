@@ -147,6 +147,29 @@ def test_a_file_that_is_only_renamed_has_nothing_new(tree: Path) -> None:
     assert _staged(tree) == []
 
 
+WRONG = GOOD.replace("w->dma, 4096, DMA_TO", "w->dma, 2048, DMA_TO")
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        pytest.param("win.c", "/* a comment */\n" + WRONG, id="the line that a message names has moved"),
+        pytest.param("sub/window.c", WRONG.replace('"win.h"', '"../win.h"'), id="the file that a message names has moved"),
+    ],
+)
+def test_what_a_message_names_may_move(tree: Path, name: str, after: str) -> None:
+    _write(tree, {"win.c": WRONG})
+    git(tree, "commit", "-qam", "wrong, and the message names the line of the map")
+    assert run("scan", "--write-baseline", "known.json", ".", cwd=tree).returncode == 0
+    (tree / "win.c").unlink()
+    _write(tree, {name: after})
+    git(tree, "add", "-A")
+    assert _staged(tree) == []
+    assert _rules(run("scan", ".", "--format", "json", cwd=tree)) == ["unmap-size-mismatch"]
+    known = run("scan", ".", "--baseline", "known.json", "--format", "json", cwd=tree)
+    assert (_rules(known), known.stderr) == ([], "")
+
+
 def test_since_compares_with_where_the_branch_left(tree: Path) -> None:
     git(tree, "branch", "upstream")
     _write(tree, {"win.c": BAD})

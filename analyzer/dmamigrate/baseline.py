@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dmamigrate.errors import UsageError
-from dmamigrate.findings import Finding, Report, Silenced
+from dmamigrate.findings import Finding, Report, Silenced, unplaced
 
 REASON = "in the baseline"
 
@@ -62,6 +62,11 @@ def _entry(finding: Finding) -> Entry:
     )
 
 
+def _substance(rule: str, function: str, callee: str, message: str) -> tuple[str, ...]:
+    """What a finding is recognised by in whatever file."""
+    return rule, function, callee, unplaced(message)
+
+
 def apply(report: Report, entries: Iterable[Entry], covered: Callable[[str], bool]) -> tuple[Report, list[Entry]]:
     """The report without what the baseline knows, and the entries that are there no more in the files that are
     `covered`.
@@ -74,9 +79,9 @@ def apply(report: Report, entries: Iterable[Entry], covered: Callable[[str], boo
     moved: dict[tuple[str, ...], list[Entry]] = {}
     for entry in left.values():
         if not (root / entry.path).exists():
-            moved.setdefault((entry.rule, entry.function, entry.callee, entry.message), []).append(entry)
+            moved.setdefault(_substance(entry.rule, entry.function, entry.callee, entry.message), []).append(entry)
     for finding in report.findings:
-        waiting = moved.get((finding.rule, finding.function, finding.callee, finding.message))
+        waiting = moved.get(_substance(finding.rule, finding.function, finding.callee, finding.message))
         if id(finding) not in known and waiting:
             del left[waiting.pop(0).fingerprint]
             known.add(id(finding))

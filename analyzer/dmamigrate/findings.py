@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -158,6 +160,11 @@ class Finding:
     partners: tuple[Partner, ...] = ()
     rewrite: Rewrite = Rewrite("none")
     verdict: Verdict = Verdict("unknown", reason="nothing to prove")
+
+
+def unplaced(message: str) -> str:
+    """A message without the files, folders and lines that it names: what stays of it when code moves."""
+    return re.sub(r"[\w./+-]+:\d+(?::\d+)?\b|[\w.+-]+(?:/[\w.+-]+)+", "", message)
 
 
 @dataclass(frozen=True, slots=True)

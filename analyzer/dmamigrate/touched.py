@@ -17,7 +17,7 @@ from pathlib import Path
 from dmamigrate import git
 from dmamigrate import scan as scans
 from dmamigrate.errors import UsageError
-from dmamigrate.findings import Finding, Progress, Report
+from dmamigrate.findings import Finding, Progress, Report, unplaced
 from dmamigrate.program.tree import Tree
 
 _C = ("*.c", "*.h")
@@ -185,7 +185,7 @@ def _of_modules(tree: Tree, files: Iterable[str]) -> tuple[str, ...]:
 def _key(finding: Finding, renamed: Mapping[str, str]) -> tuple[str, ...]:
     """What a finding is recognised by on both sides of a change."""
     path = renamed.get(finding.span.path, finding.span.path)
-    return finding.rule, path, finding.function, finding.callee, finding.message
+    return finding.rule, path, finding.function, finding.callee, unplaced(finding.message)
 
 
 class _Touched:
