@@ -223,7 +223,7 @@ Json = dict[str, Any]
 
 
 class Progress(Protocol):
-    """Told how many of how many parts of the work are done, and what is at hand."""
+    """Told how many of how many parts of the work are done, 0 of them if that is not known yet, and what is at hand."""
 
     def __call__(self, done: int, total: int, what: str = "", /) -> None:
         """Take it in."""

@@ -144,6 +144,8 @@ def review(options: Options, change: Change, everything: bool = False, progress:
     reviewer = _Reviewer(sides, options.limits, change.lines, target, everything)
     said = _Said()
     groups = scans.modules(Tree(root, overlay=overlays[1]), named)
+    if progress is not None:
+        progress(0, len(groups), groups[0][0] if groups else "")
     for done, one in enumerate(processes.each(reviewer, groups, options.jobs, reviewer.lost, outside=True)):
         said = said.and_then(one)
         if progress is not None:
@@ -242,10 +244,10 @@ def _doubted(rules: dict[str, Rule], one: Judged, site: Site) -> Iterator[Findin
         return
     why = (one.verdict.reason or "").removeprefix(f"{INCOMPLETE}: ")
     what = {
-        "refuted": "this change breaks the life of a mapping",
+        "refuted": "this change breaks a mapping",
         "unknown": "whether this is still the same mapping is not told",
     }
-    text = f"{what[one.verdict.status]}: {why}" if not half else f"half of this life is moved: {why}"
+    text = f"{what[one.verdict.status]}: {why}" if not half else f"half of this mapping is moved: {why}"
     found = match.defect(rule, Defect(rule.id, site, {"why": text}))
     sure = one.verdict.status == "refuted"
     yield replace(found, verdict=one.verdict, level=rule.level if sure else Level.WARNING)

@@ -165,6 +165,8 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     target = options.target or default_target(root, version)
     files, scripts, left_out = _files(options, root)
     needed = wanted(options.rules, options.knowledge, options.pages)
+    if progress is not None:
+        progress(0, 0, f"looking into {len(files):,} files")
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
     kept = _kept(options, root, target)
     found, unreadable = (prefilter.holding if kept is None else kept.holding)(on_disk, needed, options.jobs)
@@ -217,6 +219,8 @@ def _results(
     known = [result for result in held.values() if result is not None]
     left = [files for files in groups if held.get(files) is None]
     yield from known
+    if progress is not None:
+        progress(len(known), len(groups), left[0][0] if left else "")
     try:
         for number, answer in enumerate(processes.each(judge, left, jobs, judge.lost, outside=True)):
             if kept is not None and answer.taken is not None:

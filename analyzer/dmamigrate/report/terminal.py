@@ -81,9 +81,9 @@ def progress(file: IO[str]) -> Iterator[Told | None]:
         return
     columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("looking for files", total=None)
+        task = bar.add_task("starting", total=None)
 
         def told(done: int, total: int, what: str = "") -> None:
-            bar.update(task, completed=done, total=total, description=what[: max(10, console.width - 40)])
+            bar.update(task, completed=done, total=total or None, description=what[: max(10, console.width - 40)])
 
         yield told
