@@ -56,7 +56,7 @@ def _resource(address: str, attrs: str = "0", **more: str) -> str:
 
 
 PHYS, RESOURCE = _unmap("dma_unmap_phys"), _unmap("dma_unmap_resource")
-HALF = "no unmap of this mapping was found in the files at hand: changing the map alone would leave half a life"
+HALF = "no unmap of this mapping was found in the files at hand: map and unmap have to change together"
 OTHER = (
     "static void fx_other(dma_addr_t *h, struct device *d)\n{\n\tdma_unmap_resource(d, *h, 64, DMA_TO_DEVICE, 0);\n}\n"
     "void fx_go(struct fx *f, struct list_head *l)\n{\n\tfx_other(l->next, f->dev);\n}\n"

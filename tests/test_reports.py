@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
+from tests.conftest import ROOT
 from tests.diffs import diff
 from tests.test_cli import run
 from tests.test_review import BEFORE, RIGHT, STOP
@@ -52,3 +55,17 @@ def test_the_page_shows_what_was_judged(tmp_path: Path) -> None:
 def test_a_wrong_change_ends_in_a_sentence_that_says_so(tmp_path: Path) -> None:
     _, text = _reviewed(tmp_path, RIGHT.replace(STOP, STOP.replace("DMA_ATTR_MMIO", "0")))
     assert text.rstrip().endswith("NOT OK: win.c: of 2 mappings that change, 1 not what it was on 6.18")
+
+
+def test_the_next_command_asks_about_the_same_places() -> None:
+    words = ["fixtures/origin/field-in-another-file/before", "--level", "error", "--select", "map-resource-bar"]
+    text = run("scan", *words, cwd=ROOT).stdout
+    assert f"next: dmamigrate patch {shlex.join(words)} -o series/ writes what is ready" in text
+
+
+def test_the_counts_of_the_last_line_are_counts_of_places() -> None:
+    text = run("scan", "fixtures/origin", "fixtures/unmap", cwd=ROOT).stdout
+    levels, todo = re.findall(r"^(\d.*?) \((.*)\) in ", text, re.MULTILINE)[-1]
+    sums = [sum(int(count) for count in re.findall(r"\d+", said)) for said in (levels, todo)]
+    assert sums[0] == sums[1]
+    assert sums[0] == len(re.findall(r"^\S+:\d+:\d+: ", text, re.MULTILINE))

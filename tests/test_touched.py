@@ -154,7 +154,7 @@ WRONG = GOOD.replace("w->dma, 4096, DMA_TO", "w->dma, 2048, DMA_TO")
     ("name", "after"),
     [
         pytest.param("win.c", "/* a comment */\n" + WRONG, id="the line that a message names has moved"),
-        pytest.param("sub/window.c", WRONG.replace('"win.h"', '"../win.h"'), id="the file that a message names has moved"),
+        pytest.param("sub/window.c", WRONG.replace('"win.h"', '"../win.h"'), id="the file that it names has moved"),
     ],
 )
 def test_what_a_message_names_may_move(tree: Path, name: str, after: str) -> None:

@@ -130,7 +130,7 @@ def scan(
     done = _run(asked, held)
     if write_baseline is not None:
         _write_baseline(write_baseline, done.report)
-    how = results.view(done.report, rules or held.value("rules"), (verbose, diff, quiet))
+    how = results.view(done.report, rules or held.value("rules"), (verbose, diff, quiet), asked.words())
     wanted = str(held.value("format", fmt))
     results.show(done.report, how, "statistics" if statistics and wanted == "text" else wanted, output)
     _leave(done.report, exit_zero)
@@ -425,7 +425,7 @@ def run(
     if not done.report.files:
         typer.echo("no C file is staged: nothing was judged", err=True)
     if done.report.findings or done.report.skipped:
-        results.show(done.report, results.view(done.report, held.value("rules"), (False, False, False)), "text", None)
+        results.show(done.report, results.view(done.report, held.value("rules"), asked=asked.words()), "text", None)
     _leave(done.report)
 
 

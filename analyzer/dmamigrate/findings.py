@@ -22,6 +22,18 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
+# What each kind of origin is, in words.
+MEANING: Mapping[Kind, str] = {
+    Kind.PCI_BAR: "a PCI BAR",
+    Kind.P2P: "PCI peer-to-peer memory",
+    Kind.MMIO: "device registers or memory that are no PCI BAR",
+    Kind.RAM: "system memory",
+    Kind.DMA_ADDR: "a DMA address already",
+    Kind.PFNMAP: "pages of a user mapping without struct page",
+    Kind.UNKNOWN: "not known",
+}
+
+
 class Category(StrEnum):
     """What a finding asks for: a migration of what works today, or the repair of a defect."""
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from dmamigrate.findings import Finding, Kind, Origin, Partner
+from dmamigrate.findings import MEANING, Finding, Kind, Origin, Partner
 from dmamigrate.lives.detect.stored import Stored
 from dmamigrate.lives.given import Given
 from dmamigrate.lives.module import Defect
@@ -81,11 +81,15 @@ def _finding(
     roles = site.api.roles
     address = next((site.text(role) for role in ("phys", "page", "ptr", "addr", "state", "sg") if role in roles), "")
     texts = {"phys": address, "addr": address} | {role: site.text(role) for role in roles} | (facts or {})
-    known = (origin.gave_up or f"it is {', '.join(origin.kinds)}") if origin is not None else ""
+    known = ""
+    if origin is not None:
+        known = origin.gave_up or f"it is {' or '.join(MEANING[kind] for kind in origin.kinds)}"
     message = rule.message.format(call=site.call.name, gave_up=known, **texts)
     if origin is not None and not origin.certain and len(origin.kinds) > 1:
-        shares = ", ".join(f"{kind} on {count}" for kind, count in origin.shares)
-        message += f" (not certain: of the paths to it, {shares})"
+        first, *others = ((MEANING[kind], count) for kind, count in origin.shares)
+        shares = [f"{first[0]} on {first[1]} path{'' if first[1] == 1 else 's'}"]
+        shares += [f"{what} on {count}" for what, count in others]
+        message += f" (not certain: it is {', '.join(shares)})"
     fn, _, call = site.user
     text = fn.source.text(call.start, call.end)
     return Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,9 +42,14 @@ def progress() -> Iterator[Progress | None]:
         yield told
 
 
-def view(report: Report, rules: Path | None, wishes: tuple[bool, bool, bool]) -> View:
+def view(
+    report: Report,
+    rules: Path | None,
+    wishes: tuple[bool, bool, bool] = (False, False, False),
+    asked: Iterable[str] = (),
+) -> View:
     """How to show a report: the rules that it speaks of, and the drivers of its files; `wishes` are evidence, diff,
-    quiet.
+    quiet, and `asked` the words that say what was looked at.
     """
     from dmamigrate import request
     from dmamigrate.patch import drivers
@@ -56,7 +61,7 @@ def view(report: Report, rules: Path | None, wishes: tuple[bool, bool, bool]) ->
         folder = path.rpartition("/")[0]
         names[path] = f"{folder}/{module}" if module else folder
     known = {rule.id: rule for rule in request.known_rules(rules)} if report.findings or report.silenced else {}
-    return View(os.getcwd(), known, names, {}, evidence, diff, quiet)
+    return View(os.getcwd(), known, names, {}, evidence, diff, quiet, tuple(asked))
 
 
 def _with_areas(report: Report, how: View) -> View:

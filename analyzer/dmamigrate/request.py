@@ -46,6 +46,18 @@ class Request:
     cache: bool | None = None
     verify_cache: bool = False
 
+    def words(self) -> tuple[str, ...]:
+        """The words of a command line that asks about the same findings."""
+        given: list[tuple[str, object]] = [
+            ("--since", self.since), ("--baseline", self.baseline), ("--level", self.level), ("--tree", self.tree),
+            ("--target", self.target), ("--rules", self.rules), ("--effort", self.effort),
+        ]  # fmt: skip
+        several = (("--select", self.select), ("--ignore", self.ignore), ("--sources", self.sources))
+        given += [(option, one) for option, values in several for one in values]
+        flags = [word for word, on in (("--staged", self.staged), ("--pages", self.pages)) if on]
+        options = [word for option, value in given if value is not None for word in (option, str(value))]
+        return (*map(str, self.paths), *flags, *options)
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -13,8 +13,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from dmamigrate.findings import Finding, Report
-from dmamigrate.report.places import LEVELS, MEANING, View, advice, rank, todo
+from dmamigrate.findings import MEANING, Finding, Report
+from dmamigrate.report.places import LEVELS, View, advice, rank, todo
 from dmamigrate.report.visible import visible
 
 _CONTEXT = 4  # lines around the one that a finding stands on

@@ -6,9 +6,8 @@ from __future__ import annotations
 import json as json_text
 import os
 
-from dmamigrate.findings import Origin
+from dmamigrate.findings import MEANING, Origin
 from dmamigrate.report import json
-from dmamigrate.report.places import MEANING
 from dmamigrate.report.visible import encodable, shown
 
 

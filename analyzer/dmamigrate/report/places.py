@@ -11,20 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from dmamigrate.findings import Category, Finding, Kind, Level, Report, Verdict
+from dmamigrate.findings import MEANING, Category, Finding, Level, Report, Verdict
 from dmamigrate.rules import Rule
 
 _WEIGHT = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
-# What each kind of origin is, in words.
-MEANING = {
-    Kind.PCI_BAR: "a PCI BAR",
-    Kind.P2P: "PCI peer-to-peer memory",
-    Kind.MMIO: "device registers or memory that are no PCI BAR",
-    Kind.RAM: "system memory",
-    Kind.DMA_ADDR: "a DMA address already",
-    Kind.PFNMAP: "pages of a user mapping without struct page",
-    Kind.UNKNOWN: "not known",
-}
 LEVELS = (Level.ERROR, Level.WARNING, Level.NOTE)
 
 
@@ -43,7 +33,8 @@ class View:
 
     `folder` is what paths in text are relative to, `rules` are the known ones by name, `drivers` and `areas` name the
     driver and the subsystem of a file by its path. `evidence` adds where each address comes from, `diff` the rewrites;
-    `quiet` leaves the summary.
+    `quiet` leaves the summary. `asked` are the words of the command line that say what was looked at, for the next
+    command.
     """
 
     folder: str = field(default_factory=os.getcwd)
@@ -53,6 +44,7 @@ class View:
     evidence: bool = False
     diff: bool = False
     quiet: bool = False
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

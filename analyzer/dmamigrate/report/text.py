@@ -6,14 +6,14 @@ The lines are made of styled pieces; `terminal` lays them out for a screen, anyt
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dmamigrate.findings import Finding, Judged, Partner, Report, Step, Verdict
+from dmamigrate.findings import MEANING, Finding, Judged, Partner, Report, Step, Verdict
 from dmamigrate.report.places import (
     LEVELS,
-    MEANING,
     Block,
     Place,
     Todo,
@@ -216,7 +216,7 @@ def _judged(one: Judged, report: Report, view: View) -> Iterator[Line]:
 
 
 def _summary(report: Report, found: list[Place], view: View) -> Iterator[Line]:
-    levels = Counter(finding.level for finding in report.findings)
+    levels = Counter(place.lead.level for place in found)
     counts = ", ".join(plural(levels[level], level) for level in LEVELS if levels[level])
     states = Counter(todo(place.lead) for place in found)
     ready = ", ".join(f"{states[what]} {what}" for what in Todo if states[what])
@@ -268,7 +268,7 @@ def _next(report: Report, found: list[Place], view: View) -> Iterator[Line]:
         return
     said = []
     if any(f.rewrite.status == "proposed" and f.verdict.status == "proved" for f in report.findings):
-        said.append("dmamigrate patch -o series/ writes what is ready")
+        said.append(f"{shlex.join(('dmamigrate', 'patch', *view.asked))} -o series/ writes what is ready")
     if not view.evidence:
         said.append("-v shows where each address comes from")
     unsure = next((place.lead.span for place in found if todo(place.lead) is Todo.CHECK), None)

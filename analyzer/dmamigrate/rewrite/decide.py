@@ -104,7 +104,7 @@ def _by_missing_end(case: Case) -> str | None:
         return None
     looked = case.module.engine.tree.module(life.map.key[0]) or "the files at hand"
     whose = "this mapping" if life is own else f"the mapping at {life.map.where}"
-    return f"no unmap of {whose} was found in {looked}: changing the map alone would leave half a life"
+    return f"no unmap of {whose} was found in {looked}: map and unmap have to change together"
 
 
 @_for_all
