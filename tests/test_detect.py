@@ -563,9 +563,28 @@ def test_a_sync_of_what_was_mapped_as_memory_is_found_where_its_life_is_asked_fo
         "dma_sync_single_for_cpu(f->dev, f->at, 64, DMA_FROM_DEVICE);\n"
         "dma_unmap_single(f->dev, f->at, 64, DMA_FROM_DEVICE); return 0; }"
     )
-    (tmp_path / "driver.c").write_text(HEAD + code)
-    options = scans.Options((tmp_path,), all_rules, known, tree=tmp_path, target="7.3", pages=True)
-    assert [finding.rule for finding in scans.scan(options).findings] == ["page-api-on-mmio", "sync-on-mmio"]
+    assert _with_pages(tmp_path, code, known, all_rules) == ["page-api-on-mmio", "sync-on-mmio"]
+
+
+def _with_pages(folder: Path, code: str, known: Knowledge, rules: tuple[Rule, ...]) -> list[str]:
+    (folder / "driver.c").write_text(HEAD + code)
+    options = scans.Options((folder,), rules, known, tree=folder, target="7.3", pages=True)
+    return [finding.rule for finding in scans.scan(options).findings]
+
+
+@pytest.mark.parametrize(
+    ("unmap", "leaked"),
+    [
+        pytest.param("dma_unmap_single(f->dev, h, 64, DMA_TO_DEVICE);", True, id="another family ends something"),
+        pytest.param(UNMAP % "h", False, id="what is ended may be this mapping"),
+    ],
+)
+def test_an_unmap_whose_map_is_not_known_may_be_that_of_its_family(
+    unmap: str, leaked: bool, tmp_path: Path, known: Knowledge, all_rules: tuple[Rule, ...]
+) -> None:
+    code = f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} return 0; }}\n"
+    code += f"void fx_end(struct fx *f, dma_addr_t h) {{ {unmap} }}"
+    assert ("mapping-leaked" in _with_pages(tmp_path, code, known, all_rules)) is leaked
 
 
 @pytest.mark.parametrize(

@@ -69,3 +69,10 @@ def test_the_counts_of_the_last_line_are_counts_of_places() -> None:
     sums = [sum(int(count) for count in re.findall(r"\d+", said)) for said in (levels, todo)]
     assert sums[0] == sums[1]
     assert sums[0] == len(re.findall(r"^\S+:\d+:\d+: ", text, re.MULTILINE))
+
+
+def test_a_branch_ends_in_the_table_that_says_so() -> None:
+    text = run("trace", "fixtures/origin/out-pointer/before/fx.c:36", cwd=ROOT).stdout
+    evidence = re.findall(r"platform_get_resource\(\) yields mmio \((\S.+)\)$", text, re.MULTILINE)
+    assert len(evidence) == 1
+    assert any(evidence[0] in table.read_text() for table in (ROOT / "rules/sources").glob("*.toml"))

@@ -33,7 +33,7 @@ from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.values.arithmetic import address_side
 from dmamigrate.values.flow import Flow
 from dmamigrate.values.fold import Values
-from dmamigrate.values.knowledge import OBJECT
+from dmamigrate.values.knowledge import OBJECT, Meaning
 from dmamigrate.values.leaves import NUMBER, Leaf, Leaves, merge, origin_of, unknown
 from dmamigrate.values.questions import Behind, Field, Fill, Held, Inflow, Question, Use
 from dmamigrate.values.shapes import base_of
@@ -80,6 +80,14 @@ def _via(fn: Function, expr: Expr, note: str, leaves: Leaves) -> Leaves:
     step = step_at(fn, expr, note)
     end = frozenset({(step.path, step.line)})
     return tuple(replace(leaf, steps=(step, *leaf.steps), ends=leaf.ends or end) for leaf in leaves)
+
+
+def _told(name: str, meaning: Meaning | None, leaves: Leaves) -> str:
+    """What the tables say that a call does, and where that can be read."""
+    if meaning is not None and meaning.source is not None:
+        return f"{name}() passes it on"
+    kinds = ", ".join(sorted({leaf.kind for leaf in leaves if leaf.kind}))
+    return f"{name}() yields {kinds}" + (f" ({meaning.evidence})" if meaning is not None else "")
 
 
 def _made_by(use: Use, call: Call, leaves: Leaves) -> Leaves:
@@ -184,7 +192,8 @@ class Origins:
             case Fill(use=use, call=call, position=position):
                 if meanings := self._tables.knowledge.call(call.name, position):
                     leaves = self._tables.meant(use.fn, use.expr, meanings, call, self._objects(use, ask))
-                    return _made_by(use, call, leaves)
+                    leaves = _made_by(use, call, leaves)
+                    return _via(use.fn, call, self._told(use, call, meanings, leaves), leaves)
             case Held():
                 return self._of_member(question, ask)
             case Behind():
@@ -206,10 +215,11 @@ class Origins:
         if expr.name and (meanings := self._tables.knowledge.call(expr.name)):
             leaves = self._tables.meant(use.fn, expr, meanings, expr, self._objects(use, ask))
             leaves = _made_by(use, expr, leaves)
-            kinds = ", ".join(sorted({leaf.kind for leaf in leaves if leaf.kind}))
-            what = "yields " + kinds if meanings[0].source is None else "passes it on"
-            return _via(use.fn, expr, f"{expr.name}() {what}", leaves)
+            return _via(use.fn, expr, self._told(use, expr, meanings, leaves), leaves)
         return self._returned(use, expr, ask)
+
+    def _told(self, use: Use, call: Call, meanings: tuple[Meaning, ...], leaves: Leaves) -> str:
+        return _told(call.name, self._tables.fitting(use.fn, meanings, call), leaves)
 
     def _returned(self, use: Use, call: Call, ask: Ask) -> Leaves | None:
         targets = self._flow.targets(use.fn, call)
@@ -251,7 +261,8 @@ class Origins:
             leaves = merge((leaves, self.join(Field(tag, member.field, unit, home), found, ())))
         elif meaning.source == OBJECT and self._may_be_set(use):
             leaves = merge((leaves, unknown(f"{member.field} may be set by what is called before it is used")))
-        what = f"struct {tag} holds it: {', '.join(meaning.origins)}" if meaning.origins else f"part of struct {tag}"
+        held_there = f"struct {tag} holds it: {', '.join(meaning.origins)} ({meaning.evidence})"
+        what = held_there if meaning.origins else f"part of struct {tag}"
         return _via(use.fn, member, what, leaves)
 
     def _may_be_set(self, use: Use) -> bool:

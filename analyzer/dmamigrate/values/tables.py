@@ -37,28 +37,31 @@ class Tables:
         self, fn: Function, at: Expr, meanings: tuple[Meaning, ...], call: Call | None, ask: Callable[[Expr], Leaves]
     ) -> Leaves:
         """What the entries say of `at`; `ask` answers for the object that one passes on."""
-        for meaning in meanings:
-            if meaning.argument is not None and not self._literal(fn, call, meaning):
-                continue
-            if meaning.source is None:
-                return self._source(fn, meaning)
-            if meaning.source == OBJECT:
-                leaves = ask(strip(at).parts[0])
-            elif call is not None and meaning.source < len(call.args):
-                leaves = ask(call.args[meaning.source])
-            else:
-                return unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
-            if meaning.pages:
-                leaves = uncut(leaves)
-            if meaning.only and meaning.default is not None:
-                kept = tuple(leaf for leaf in leaves if leaf.kind in meaning.only)
-                others = [leaf for leaf in leaves if leaf.kind is not None and leaf.kind not in meaning.only]
-                return kept if kept and not others else (*kept, Leaf(meaning.default))
-            if meaning.default is None or is_address(leaves):
-                return leaves
-            unsure = tuple(leaf for leaf in leaves if leaf.kind is Kind.UNKNOWN)
-            return (Leaf(meaning.default), *unsure)
-        return unknown("no table entry fits")
+        meaning = self.fitting(fn, meanings, call)
+        if meaning is None:
+            return unknown("no table entry fits")
+        if meaning.source is None:
+            return self._source(fn, meaning)
+        if meaning.source == OBJECT:
+            leaves = ask(strip(at).parts[0])
+        elif call is not None and meaning.source < len(call.args):
+            leaves = ask(call.args[meaning.source])
+        else:
+            return unknown(f"{call.name if call else 'it'}() is called with too few arguments here")
+        if meaning.pages:
+            leaves = uncut(leaves)
+        if meaning.only and meaning.default is not None:
+            kept = tuple(leaf for leaf in leaves if leaf.kind in meaning.only)
+            others = [leaf for leaf in leaves if leaf.kind is not None and leaf.kind not in meaning.only]
+            return kept if kept and not others else (*kept, Leaf(meaning.default))
+        if meaning.default is None or is_address(leaves):
+            return leaves
+        unsure = tuple(leaf for leaf in leaves if leaf.kind is Kind.UNKNOWN)
+        return (Leaf(meaning.default), *unsure)
+
+    def fitting(self, fn: Function, meanings: tuple[Meaning, ...], call: Call | None) -> Meaning | None:
+        """The entry that speaks of this call, by the literals that it is given; None if none does."""
+        return next((one for one in meanings if one.argument is None or self._literal(fn, call, one)), None)
 
     def _source(self, fn: Function, meaning: Meaning) -> Leaves:
         leaves = tuple(
