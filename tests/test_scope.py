@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,24 @@ def test_a_sibling_that_finds_the_header_by_a_flag_may_store_to_the_struct(
         one.origin for one in scan_folder(tmp_path).findings if one.callee == "dma_map_resource" and one.origin
     ]
     assert not origin.certain
+    # beside many modules, those below this one count all the same
+    for number in range(12):
+        (tmp_path / f"other{number}").mkdir()
+        (tmp_path / f"other{number}/Makefile").write_text(f"obj-m := other{number}.o\n")
+        (tmp_path / f"other{number}/other{number}.c").write_text("int other;\n")
+    (tmp_path / "core/low").mkdir()
+    (tmp_path / "core/low/Makefile").write_text("obj-m := low.o\n")
+    (tmp_path / "core/low/low.c").write_text(
+        '#include "../fx.h"\nvoid low(struct fx *f, u64 base)\n{\n\tf->base = base;\n}\n'
+    )
+    (tmp_path / "hw/hw.c").write_text("int hw;\n")
+    (origin,) = [
+        one.origin for one in scan_folder(tmp_path).findings if one.callee == "dma_map_resource" and one.origin
+    ]
+    assert not origin.certain
+    shutil.rmtree(tmp_path / "core/low")
+    for number in range(12):
+        shutil.rmtree(tmp_path / f"other{number}")
     (tmp_path / "hw/hw.c").write_text('#include "fx.h"\nu64 hw(struct fx *f)\n{\n\treturn f->at;\n}\n')
     (origin,) = [
         one.origin for one in scan_folder(tmp_path).findings if one.callee == "dma_map_resource" and one.origin

@@ -184,10 +184,12 @@ class Tree:
         if folder != self.module(path):
             return bool(apart)
         above = folder.rpartition("/")[0]
-        if folder and self.is_driver_folder(above) and "-I" in self._modules.makefile(above):
-            apart |= self.apart(above, path)  # which find its headers without a word of it in what they include
         if len(apart) > _MOST_APART:
-            return False  # a subsystem's folder, whose own headers are in include/
+            apart = frozenset()  # a subsystem's folder, whose own headers are in include/
+        if folder and self.is_driver_folder(above) and "-I" in self._modules.makefile(above):
+            # which find its headers without a word of it in what they include
+            beside = self.apart(above, path)
+            apart |= beside if len(beside) <= _MOST_APART else frozenset()
         # below its own folder a driver's other modules count where they include what defines it, and name it
         needles = os.fsencode(defined.rpartition("/")[2]), word.encode()
         return any(all(any(needle in data for _, data in self.texts(one)) for needle in needles) for one in apart)
