@@ -40,6 +40,40 @@ CHECK = "if (dma_mapping_error(f->dev, %s)) return -EIO;"
 # a rule, the code with @ in the place of what is wrong or right, the wrong and the right of it
 CASES = [
     pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} f->other = {MAP}; {CHECK % 'f->other'} return 0; }}\n"
+        f"void b(struct fx *f, dma_addr_t *p) {{ {UNMAP % '*p'} @ {UNMAP % '*p'} }}\n"
+        "void c(struct fx *f) { b(f, &f->at); }",
+        "f->count++;",
+        "p++;",
+        id="what a pointer points to that goes on to the next",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        "int a(struct fx *f) { dma_addr_t h; int rc, ret; ret = rc = fx_ask(f); if (rc == FX_NONE) rc = 0;\n"
+        f"h = {MAP}; {CHECK % 'h'} if (rc) {{ {UNMAP % 'h'} return rc; }}\n"
+        f"if (ret != 0 && ret != @) return -EIO; {UNMAP % 'h'} return 0; }}",
+        "FX_OTHER",
+        "FX_NONE",
+        id="a value that is kept in two variables",
+    ),
+    pytest.param(
+        "unmap-dir-mismatch",
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} return 0; }}\nvoid c(struct fx *f) {{ @ }}\n"
+        f"void d(struct fx *f) {{ {UNMAP % 'f->at'} }}\n"
+        "void b(struct fx *f) { dma_unmap_phys(f->dev, f->at, 64, DMA_FROM_DEVICE, DMA_ATTR_MMIO); }",
+        "f->other = fx_elsewhere(f);",
+        "f->at = fx_elsewhere(f);",
+        id="a handle that other code may have made",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f, dma_addr_t *out) {{ dma_addr_t h = {MAP}; {CHECK % 'h'} @ = h; return 0; }}",
+        "f->at",
+        "*out",
+        id="a local that is put where a caller sees it",
+    ),
+    pytest.param(
         "mapping-leaked",
         "static void note(struct fx *f) { @ }\n"
         f"int a(struct fx *f) {{ dma_addr_t h; if (f->count) return -EBUSY; h = {MAP}; {CHECK % 'h'}\n"

@@ -387,7 +387,9 @@ class Explorer:
             if isinstance(value, Same) and value.place == place:
                 value = UNKNOWN
             after = self._put(frame, index, expr, (place, value), before) if place is not None else before
-            result.append((self._client.stored(frame, index, expr, after), value))
+            # what is handed on, a = b = f(), is what b holds now: a test of one tells of the other
+            handed = Same(place) if value == UNKNOWN and place is not None else value
+            result.append((self._client.stored(frame, index, expr, after), handed))
         return result
 
     def _put(self, frame: Frame, index: int, expr: Assign, put: tuple[str, Value], state: State) -> State:

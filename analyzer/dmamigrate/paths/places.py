@@ -102,7 +102,7 @@ def below(place: str, root: str) -> bool:
 
 def behind(place: str, pointer: str) -> bool:
     """Whether `place` is what `pointer` points to, or a part of it."""
-    return place == f"*{pointer}" or place.startswith((f"{pointer}->", f"{pointer}[", f"*{pointer}."))
+    return place == f"*{pointer}" or place.startswith((f"{pointer}->", f"{pointer}[", f"*{pointer}.", f"*{pointer}@"))
 
 
 def sources(frame: Frame, expr: Expr) -> frozenset[str]:

@@ -109,7 +109,7 @@ def _directions(module: Module, mapped: dict[tuple[str, int], list[Life]]) -> It
         unmap = next(site for site in mapped[key][0].unmaps if site.key == key)
         taken = module.given(unmap).directions
         given = of_all(module.given(life.map).directions for life in mapped[key])
-        if taken and given and not taken.values & given.values:
+        if key not in module.pairs.shared and taken and given and not taken.values & given.values:
             said.add(key)
             yield _of_another(module, unmap, mapped[key][0])
     for life in module.pairs.lives:

@@ -10,7 +10,7 @@ from dmamigrate.lives.detect.differ import other_device
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life, kept_in
 from dmamigrate.lives.sites import Site
-from dmamigrate.syntax.expr import Call, Member, Name, walk
+from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, Unary, strip, walk
 
 RULES = ("mapping-not-checked", "mapping-leaked", "sync-on-mmio")
 _MMIO = "DMA_ATTR_MMIO"
@@ -66,12 +66,20 @@ def _kept_inside(module: Module, site: Site) -> bool:
     target = kept_in(site)
     if isinstance(target, Name):
         return target.variable >= 0 and not _leaves(module, site, target)
-    if not isinstance(target, Member):
-        return False
+    return isinstance(target, Member) and _is_own(module, site, target)
+
+
+def _is_own(module: Module, site: Site, member: Member) -> bool:
+    """Whether the struct of a member is one that no code beside this module sees."""
     tree, fn = module.engine.tree, site.user[0]
     unit = module.engine.flow.unit(fn)
-    found = module.engine.types.member(target, fn, unit)
-    return found is not None and tree.scope(tree.struct_home(found[0], unit), fn.source.path) is not None
+    found = module.engine.types.member(member, fn, unit)
+    scope = tree.scope(tree.struct_home(found[0], unit), fn.source.path) if found is not None else None
+    return scope is not None and f"{scope}/".startswith(f"{tree.module(fn.source.path)}/")
+
+
+def _is(expr: Expr, variable: Name) -> bool:
+    return isinstance(expr, Name) and expr.variable == variable.variable
 
 
 def _leaves(module: Module, site: Site, variable: Name) -> bool:
@@ -81,6 +89,10 @@ def _leaves(module: Module, site: Site, variable: Name) -> bool:
         for part in walk(node.expr) if node.expr is not None else ():
             if isinstance(part, Name) and part.variable == variable.variable and node.kind == "return":
                 return True
+            if isinstance(part, Assign) and _is(strip(part.parts[1]), variable):
+                target = strip(part.parts[0])
+                if isinstance(target, Unary) or (isinstance(target, Member) and not _is_own(module, site, target)):
+                    return True
             keeps = isinstance(part, Call) and part.name not in calls and not _USES.fullmatch(part.name)
             handed = part.args if isinstance(part, Call) and keeps else ()
             if any(isinstance(e, Name) and e.variable == variable.variable for a in handed for e in walk(a)):
