@@ -5,16 +5,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
+from dmamigrate import scan as scans
 from dmamigrate.findings import Report
 from dmamigrate.program.tree import Tree
+from dmamigrate.report.json import render
+from dmamigrate.rules import Rule
+from dmamigrate.values.knowledge import Knowledge
 from tests.conftest import ROOT, rewritten
 
+CONTRACT = jsonschema.Draft202012Validator(
+    json.loads((ROOT / "analyzer/dmamigrate/report/report.schema.json").read_text())
+)
 CASES = sorted(path.parent for path in (ROOT / "fixtures").glob("*/*/expect.json"))
+
+
+@pytest.fixture(scope="session")
+def scanned(known: Knowledge, all_rules: tuple[Rule, ...]) -> Callable[[Path], Report]:
+    """Scans each folder of a fixture once, whatever is asked of it."""
+
+    def scan(folder: Path) -> Report:
+        return scans.scan(scans.Options((folder,), all_rules, known, tree=folder, target="7.3"))
+
+    return cache(scan)
 
 
 def _said(report: Report) -> list[dict[str, Any]]:
@@ -53,13 +72,18 @@ def _case(case: Path) -> Any:
 
 
 @pytest.mark.parametrize("case", [_case(case) for case in CASES])
-def test_concludes_what_is_expected_and_nothing_else(case: Path, scan_folder: Callable[[Path], Report]) -> None:
+def test_concludes_what_is_expected_and_nothing_else(case: Path, scanned: Callable[[Path], Report]) -> None:
     expected = json.loads((case / "expect.json").read_text())["findings"]
     wanted = sorted(({key: value for key, value in one.items() if key != "rewrite"} for one in expected), key=_key)
-    said = _said(scan_folder(case / "before"))
+    said = _said(scanned(case / "before"))
     # an expectation may leave open what is not its subject
     asked = [set(one) for one in wanted] if len(wanted) == len(said) else [{"function", "callee", "rules"}] * len(said)
     assert [{key: one[key] for key in keys} for one, keys in zip(said, asked, strict=True)] == wanted
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
+def test_what_is_said_keeps_the_contract(case: Path, scanned: Callable[[Path], Report]) -> None:
+    CONTRACT.validate(json.loads(render(scanned(case / "before"))))
 
 
 def _about_rewrites(case: Path) -> bool:
@@ -67,8 +91,8 @@ def _about_rewrites(case: Path) -> bool:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES if _about_rewrites(case)])
-def test_becomes_what_is_expected(case: Path, scan_folder: Callable[[Path], Report]) -> None:
-    report = scan_folder(case / "before")
+def test_becomes_what_is_expected(case: Path, scanned: Callable[[Path], Report]) -> None:
+    report = scanned(case / "before")
     expected = json.loads((case / "expect.json").read_text())["findings"]
     statuses = {(f.function, f.callee): f.rewrite.status for f in report.findings}
     assert {k: v for k, v in statuses.items() if v != "none"} == {
@@ -82,11 +106,11 @@ def test_becomes_what_is_expected(case: Path, scan_folder: Callable[[Path], Repo
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES if (case / "after").is_dir()])
-def test_nothing_is_left_to_migrate_afterwards(case: Path, scan_folder: Callable[[Path], Report]) -> None:
-    assert [f.rule for f in scan_folder(case / "after").findings if f.rule.startswith("map-resource")] == []
+def test_nothing_is_left_to_migrate_afterwards(case: Path, scanned: Callable[[Path], Report]) -> None:
+    assert [f.rule for f in scanned(case / "after").findings if f.rule.startswith("map-resource")] == []
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES if (case / "after").is_dir()])
-def test_every_proposed_rewrite_is_proved(case: Path, scan_folder: Callable[[Path], Report]) -> None:
-    verdicts = {f.verdict.status for f in scan_folder(case / "before").findings if f.rewrite.status == "proposed"}
+def test_every_proposed_rewrite_is_proved(case: Path, scanned: Callable[[Path], Report]) -> None:
+    verdicts = {f.verdict.status for f in scanned(case / "before").findings if f.rewrite.status == "proposed"}
     assert verdicts == {"proved"}

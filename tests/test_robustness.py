@@ -647,20 +647,21 @@ def test_what_cannot_be_seen_is_escaped(text: str, seen: str) -> None:
     assert visible(text) == seen
 
 
+FORGED = ("a\nwin.c:1:1: error: [forged].c", os.fsdecode(b"w\xfc\x1b[2J.c"), "\u202e.c", "\x1b]52;c;x\x07.c")
+
+
 @pytest.mark.parametrize(
-    "name", ["a\nwin.c:1:1: error: [forged]", os.fsdecode(b"w\xfc\x1b[2J.c"), "\u202e.c", "\x1b]52;c;x\x07.c"]
+    "command",
+    ["scan", "scan --diff", "patch --in-place", "scan --debug", *(f"trace {number}" for number in range(len(FORGED)))],
 )
-@pytest.mark.parametrize("command", ["scan", "scan --diff", "trace", "patch --in-place", "scan --debug"])
-def test_nothing_of_a_stranger_steers_the_terminal(tmp_path: Path, name: str, command: str) -> None:
-    file = tmp_path / (name if name.endswith(".c") else f"{name}.c")
-    file.write_bytes(
-        SOURCE.replace("\tw->dma = dma", f"\t/* {HOSTILE} */ w->dma = /* {HOSTILE} */ dma").encode(
-            "utf-8", "surrogatepass"
-        )
-    )
-    line = next(number for number, text in enumerate(file.read_bytes().split(b"\n"), 1) if b"dma_map" in text)
+def test_nothing_of_a_stranger_steers_the_terminal(tmp_path: Path, command: str) -> None:
+    text = SOURCE.replace("\tw->dma = dma", f"\t/* {HOSTILE} */ w->dma = /* {HOSTILE} */ dma")
+    data = text.encode("utf-8", "surrogatepass")
+    for name in FORGED:
+        (tmp_path / name).write_bytes(data)
+    line = next(number for number, text in enumerate(data.split(b"\n"), 1) if b"dma_map" in text)
     first, *options = command.split()
-    place = f"{file}:{line}" if first == "trace" else str(tmp_path)
+    place = f"{tmp_path / FORGED[int(options.pop())]}:{line}" if first == "trace" else str(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "dmamigrate", first, place, *options], cwd=tmp_path, capture_output=True, check=False,
         env={**os.environ, "FORCE_COLOR": "", "NO_COLOR": "1"},
