@@ -38,7 +38,37 @@ UNMAP = "dma_unmap_phys(f->dev, %s, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO);"
 CHECK = "if (dma_mapping_error(f->dev, %s)) return -EIO;"
 
 # a rule, the code with @ in the place of what is wrong or right, the wrong and the right of it
+RES = "struct resource *r = platform_get_resource(p, IORESOURCE_MEM, 0);"
+BOUND = "static struct platform_driver fx = { .driver = { .of_match_table = fx_ids } };\n"
 CASES = [
+    pytest.param(
+        "mmio-as-dma-addr",
+        BOUND + "static bool go(struct fx *f, dma_addr_t to) {\n"
+        "return f->chan->device->device_prep_dma_memcpy(f->chan, to, f->other, 64, 0); }\n"
+        f"bool a(struct fx *f, struct platform_device *p) {{ {RES} return go(f, @); }}\n"
+        f"bool b(struct fx *f) {{ f->at = {MAP}; return !dma_mapping_error(f->dev, f->at) && go(f, f->at); }}",
+        "r->start",
+        "f->at",
+        id="what one caller of two hands on, to the operation itself",
+    ),
+    pytest.param(
+        "mmio-as-dma-addr",
+        f"{BOUND}bool a(struct fx *f, struct platform_device *p) {{ {RES} dma_addr_t to;\n"
+        "if (f->count) to = f->at; else to = @;\n"
+        "return dmaengine_prep_dma_memcpy(f->chan, to, f->at, 64, 0); }\n"
+        f"bool b(struct fx *f) {{ f->at = {MAP}; return !dma_mapping_error(f->dev, f->at); }}",
+        "r->start",
+        "f->at",
+        id="a local that is a handle on the other arm",
+    ),
+    pytest.param(
+        "mmio-as-dma-addr",
+        f"{BOUND}bool a(struct fx *f, struct platform_device *p) {{ {RES}\n"
+        "return dmaengine_prep_dma_memcpy(f->chan, r->start @ FX_OTHER, f->at, 64, 0); }",
+        "+",
+        "|",
+        id="an address that is made one of the device's own space",
+    ),
     pytest.param(
         "unmap-wrong-handle",
         f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} f->other = {MAP}; {CHECK % 'f->other'} return 0; }}\n"

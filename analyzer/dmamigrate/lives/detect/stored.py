@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dmamigrate.findings import Kind, Origin
 from dmamigrate.lives.module import Module
-from dmamigrate.syntax.expr import Assign, Call, Expr, Member, strip, walk
+from dmamigrate.paths.places import assigned
+from dmamigrate.program.reach import reaching
+from dmamigrate.syntax.expr import Assign, Binary, Call, Expr, Member, Name, strip, walk
 from dmamigrate.syntax.functions import Function
 from dmamigrate.syntax.unit import Unit
 from dmamigrate.values.probed import Probed
@@ -26,6 +28,8 @@ _RULE = {Kind.PCI_BAR: "bar-as-dma-addr", Kind.MMIO: "mmio-as-dma-addr", Kind.PF
 # include/linux/pci.h: what gives the physical address of a BAR
 SOURCES = ("pci_resource_start", "pci_resource_n")
 _QUESTIONS = 300
+_TRANSLATING = frozenset({"|", "&", "^", ">>", "<<", "%"})
+_CALLERS = 16  # of one function that hands an address on
 _TARGET = re.compile(rb"(\w+)\s*(?:\[[^\]]*\]\s*)*=(?!=)")
 _LONGEST = 800  # bytes from a name back to the beginning of its statement
 _HELD = re.compile(rb"\bstruct\s+pci_dev\s*\*\s*(\w+)\s*;")
@@ -64,18 +68,47 @@ def find(module: Module) -> Iterator[Stored]:
         return
     seen: set[tuple[str, int]] = set()
     for one in (*_to_members(module), *_to_calls(module), *_to_descriptors(module)):
-        if (one.fn.source.path, one.value.start) in seen:
-            continue
-        seen.add((one.fn.source.path, one.value.start))
-        # only a certain answer is of use, and those are found soon
-        with module.engine.values.queries.sparing(_QUESTIONS):
-            origin = module.engine.origins.of(Use(one.fn, one.node, one.value))
-        # where some path gives a DMA address, the others may be another device's
-        if Kind.DMA_ADDR in origin.kinds:
-            continue
-        rule = _RULE.get(origin.kinds[0]) if origin.certain else None
-        if rule is not None and (one.typed or rule == "bar-as-dma-addr"):
-            yield Stored(rule, one.fn, one.value, one.sink, origin)
+        yield from _raw(module, one, seen)
+
+
+def _raw(module: Module, one: _Candidate, seen: set[tuple[str, int]], depth: int = 4) -> Iterator[Stored]:
+    """What is given out there if it surely is no DMA address; where that is not said of the whole, its parts are asked
+    one by one.
+    """
+    value = strip(one.value)
+    if (one.fn.source.path, value.start) in seen or (isinstance(value, Binary) and value.op in _TRANSLATING):
+        return
+    seen.add((one.fn.source.path, value.start))
+    # only a certain answer is of use, and those are found soon
+    with module.engine.values.queries.sparing(_QUESTIONS):
+        origin = module.engine.origins.of(Use(one.fn, one.node, one.value))
+    rule = _RULE.get(origin.kinds[0]) if origin.certain else None
+    if rule is not None and (one.typed or rule == "bar-as-dma-addr"):
+        yield Stored(rule, one.fn, one.value, one.sink, origin)
+    elif one.typed and depth > 0 and not {*_RULE}.isdisjoint(origin.kinds):
+        for part in _parts(module, one):
+            yield from _raw(module, part, seen, depth - 1)
+
+
+def _parts(module: Module, one: _Candidate) -> list[_Candidate]:
+    """The values that a local may have been set to, or what each caller hands to a parameter that is only handed on.
+
+    One of them may be a DMA address and another not: where one ran, the other did not.
+    """
+    fn, value = one.fn, strip(one.value)
+    if fn.macro or not isinstance(value, Name) or value.variable < 0:
+        return []
+    position = fn.variables[value.variable].position
+    if position >= 0 and value.variable not in assigned(fn):
+        callers = module.engine.stores.callers(fn)[0][:_CALLERS]
+        own = [site for site in callers if site.fn.source.path in module.files and position < len(site.call.args)]
+        return [replace(one, fn=site.fn, node=site.node, value=site.call.args[position]) for site in own]
+    found = reaching(fn, one.node, value)
+    return [
+        replace(one, node=at.node, value=at.value)
+        for at in found.definitions
+        if at.value is not None and at.call is None and not found.entry
+    ]
 
 
 def _to_members(module: Module) -> Iterator[_Candidate]:
@@ -99,9 +132,16 @@ def _to_calls(module: Module) -> Iterator[_Candidate]:
         unit = module.engine.tree.unit(path)
         for fn in unit.functions_with(pattern) if unit is not None else ():
             for index, call in fn.calls:
-                for position in typed.get(call.name, ()):
+                name = _called(call)
+                for position in typed.get(name, ()):
                     if position < len(call.args):
-                        yield _Candidate(fn, index, call.args[position], call.name, True)
+                        yield _Candidate(fn, index, call.args[position], name, True)
+
+
+def _called(call: Call) -> str:
+    """The name of a callee, or of the operation of a struct that is called."""
+    callee = strip(call.parts[0])
+    return callee.field if isinstance(callee, Member) else call.name
 
 
 def _to_descriptors(module: Module) -> Iterator[_Candidate]:
