@@ -29,7 +29,7 @@ FLOORS = (
      "dmamigrate.program.variables", "dmamigrate.program.callers", "dmamigrate.program.stores"),
     ("dmamigrate.values.leaves", "dmamigrate.values.knowledge", "dmamigrate.values.arithmetic",
      "dmamigrate.values.tables", "dmamigrate.values.questions", "dmamigrate.values.shapes", "dmamigrate.values.fills",
-     "dmamigrate.values.targets", "dmamigrate.values.between",
+     "dmamigrate.values.targets", "dmamigrate.values.between", "dmamigrate.values.unseen",
      "dmamigrate.values.flow", "dmamigrate.values.fold",
      "dmamigrate.values.origins", "dmamigrate.values.constants", "dmamigrate.values.terms", "dmamigrate.values.holders",
      "dmamigrate.values.names", "dmamigrate.values.calls", "dmamigrate.values.devices", "dmamigrate.values.probed",

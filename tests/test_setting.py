@@ -72,7 +72,25 @@ WHOLE = "static void put(struct in *p) { *p = (struct in){ .bar = RAM }; }"
 TO = "#define SET(x) ((x) = RAM)"
 NAMED = "#define SETM(f, m) ((f)->m = RAM)"
 
+PASTED = "#define SETP(f, m) ((f)->ba##m = RAM)"
+LISTED = "#define FIELDS F(bar) F(at)\nvoid fx_all(struct fx *f)\n{\n#define F(m) f->m = RAM;\n\tFIELDS\n#undef F\n}"
+RETURNED = (
+    "static phys_addr_t get(struct fx *f)\n{\n#define GIVE(x) return x\n\tif (f->priv)\n\t\tGIVE(RAM);\n"
+    "\treturn BAR;\n}"
+)
+OTHER = "struct other { struct device *dev; struct pci_dev *pdev; phys_addr_t raw; };"
+
 DOUBTFUL = [
+    pytest.param(_set("SETP(f, r);", PASTED), id="a macro that makes the member's name"),
+    pytest.param(_set("", LISTED), id="a macro that is handed the members of a list"),
+    pytest.param(_local("", RETURNED, "get(f)"), id="a macro that returns"),
+    pytest.param(
+        _set("*get(f) = RAM;", "static phys_addr_t *get(struct fx *f) { return &f->bar; }"),
+        id="a member whose address is returned",
+    ),
+    pytest.param(_set("((struct other *)f)->raw = RAM;", OTHER), id="the object seen as another struct"),
+    pytest.param(_set("*((phys_addr_t *)f + 2) = RAM;"), id="the object seen as numbers"),
+    pytest.param(_local("FX_ADJUST(local);"), id="a statement that looks like a macro, and is nowhere defined"),
     pytest.param(_set("((f->bar)) = RAM;"), id="parentheses around a member"),
     pytest.param(_set("((*(f)).bar) = RAM;"), id="a member of a pointer that is followed"),
     pytest.param(_set("0[f].bar = RAM;"), id="an index before what it indexes"),
@@ -157,6 +175,18 @@ DOUBTFUL = [
     pytest.param(_set("kfifo_get(f->priv, &f->in);", value="f->in.bar"), id="an element of a fifo"),
 ]  # fmt: skip
 CERTAIN = [
+    pytest.param(_set("SETP(f, r);", PASTED.replace("ba#", "pri#")), id="a macro that makes another member's name"),
+    pytest.param(_set("", LISTED.replace("F(bar)", "F(dev)")), id="a list of other members"),
+    pytest.param(_local("", RETURNED.replace("GIVE(RAM)", "f->priv = NULL"), "get(f)"), id="a macro that is not used"),
+    pytest.param(
+        _set("*get(f) = 0;", "static dma_addr_t *get(struct fx *f) { return &f->at; }"),
+        id="another member whose address is returned",
+    ),
+    pytest.param(_set("((struct other *)f->priv)->raw = RAM;", OTHER), id="another object seen as another struct"),
+    pytest.param(
+        _set("((struct inner *)f)->k = 1;", "struct inner { struct fx fx; int k; };"), id="what the object is a part of"
+    ),
+    pytest.param(_local("FX_ADJUST(f);"), id="a macro that is handed something else"),
     pytest.param(_set(""), id="nothing else sets the member"),
     pytest.param(_set("", value=ELEMENT), id="nothing else sets the array"),
     pytest.param(_set("pr_info(\"%llx\", f->bar); f->in.k = f->bar;"), id="the member is read"),

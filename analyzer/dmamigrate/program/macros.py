@@ -19,12 +19,17 @@ from dmamigrate.syntax.macros import ASSIGNING
 _DEFINE = re.compile(
     rb"#[ \t]*define[ \t]+(\w+)(?:\(([^()\n]*)\)|[ \t](?=(?:[^\n\\=]|\\[\s\S])*=))((?:[^\n\\]|\\[\s\S])*)"
 )
+# one without parameters that is nothing but calls
+_LIST = re.compile(rb"#[ \t]*define[ \t]+(\w+)[ \t]+((?:\\?\s*\w+\s*\([^()\n]*\))+)[ \t\\]*$", re.MULTILINE)
 # those that are read as assignments where they are seen
 _WRITTEN = (*ASSIGNING, "swap")
 # what a macro sets, with what stands before it if it is a member
 _SET = re.compile(rb"((?:->|\.)\s*)?(?<!\w)(\w+)(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|[-+|&^]=|\+\+|--)")
 # a place whose address is taken
 _ADDRESS = re.compile(rb"(?:[(,={?:;]|\breturn)\s*&(?!&)\s*((?:[\w\s.>\-]|\([\w\s.>\-]*\))+)")
+# a member whose name is made of two words, one of which may be a parameter
+_PASTED = re.compile(rb"(?:->|\.)\s*(\w*)\s*##\s*(\w*)(?:\[[^\]]*\]|[\s)])*(?:=(?!=)|[-+|&^]=|\+\+|--)")
+_RETURNS = re.compile(rb"\breturn\b")
 _LAST = re.compile(rb"((?:->|\.)\s*)?(\w+)[\s)]*\Z")
 _CALLED = re.compile(rb"\b(\w+)\s*\(")
 _STANDS = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(?:\w+\.)*(\w+)[ \t]*\r?$", re.MULTILINE)
@@ -38,13 +43,16 @@ class Setting:
     """What sets without an assignment, as one module sees it.
 
     By the name of a macro `arguments` has the parameters, from 0, that it sets, `members` those that name a member
-    which it sets, and `words` what it sets by a name of its own, a member's with a dot before it. `handed` matches up
-    to an argument of a call that may set it, `named` up to a member's name.
+    which it sets, and `words` what it sets by a name of its own, a member's with a dot before it; `pasted` has how the
+    members may be called whose names it makes. `returning` are the macros that may leave the function which uses them.
+    `handed` matches up to an argument of a call that may set it, `named` up to a member's name.
     """
 
     arguments: dict[str, frozenset[int]]
     members: dict[str, frozenset[int]]
     words: dict[str, frozenset[str]]
+    pasted: dict[str, re.Pattern[bytes]]
+    returning: frozenset[str]
     handed: re.Pattern[bytes]
     named: re.Pattern[bytes] | None
 
@@ -69,6 +77,7 @@ class _Macro:
     arguments: set[int] = field(default_factory=set)
     members: set[int] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
+    pasted: set[bytes] = field(default_factory=set)
     _given: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
 
     @property
@@ -111,13 +120,16 @@ class Setters:
         folder = self._tree.module(path)
         if folder not in self._known:
             near = self._tree.texts(folder) if self._tree.is_driver_folder(folder) else ()
-            macros = self._setting(data for _, data in near)
+            macros, returning = self._setting(data for _, data in near)
             arguments = {name: frozenset(one.arguments) for name, one in macros.items() if one.arguments}
             members = {name: frozenset(one.members) for name, one in macros.items() if one.members}
             words = {name: frozenset(one.words) for name, one in macros.items() if one.words}
+            pasted = {name: re.compile(b"|".join(sorted(one.pasted))) for name, one in macros.items() if one.pasted}
             names = sorted(self._written.keys() | arguments.keys())
             named = _before(tuple(sorted(members))) if members else None
-            self._known[folder] = Setting(arguments, members, words, _before(tuple(names)), named)
+            self._known[folder] = Setting(
+                arguments, members, words, pasted, frozenset(returning), _before(tuple(names)), named
+            )  # fmt: skip
         return self._known[folder]
 
     def standing_for(self, member: str, path: str) -> frozenset[str]:
@@ -130,12 +142,16 @@ class Setters:
             self._standing[path] = {stood: frozenset(words) for stood, words in found.items()}
         return self._standing[path].get(member, frozenset())
 
-    def _setting(self, texts: Iterable[bytes]) -> dict[str, _Macro]:
-        """The macros in some files that set something."""
+    def _setting(self, texts: Iterable[bytes]) -> tuple[dict[str, _Macro], set[str]]:
+        """The macros in some files that set something, and those that return."""
         macros: dict[str, list[_Macro]] = {}
+        lists: dict[str, list[_Macro]] = {}
+        returning: set[str] = set()
         for text in texts:
             for define in _DEFINE.finditer(text) if b"define" in text else ():
                 name, params, body = define[1].decode(), define[2], define[3]
+                if b"return" in body and params is not None and _RETURNS.search(body):
+                    returning.add(name)
                 if b"=" not in body and b"(" not in body and b"++" not in body and b"--" not in body:
                     continue
                 if text[text.rfind(b"\n", 0, define.start()) + 1 : define.start()].strip():
@@ -143,7 +159,12 @@ class Setters:
                 if params is None and b"=" not in body:
                     continue  # a constant, or a call of what sets by itself
                 macros.setdefault(name, []).append(_taken_apart(params, body))
+            for define in _LIST.finditer(text) if b"define" in text else ():
+                lists.setdefault(define[1].decode(), []).append(_taken_apart(None, define[2]))
         known: dict[str, _Macro] = {name: _joined(all_of) for name, all_of in macros.items()}
+        # lists of members, each handed to a macro that is told apart from others where it is used
+        if any(one.members for one in known.values()):
+            known = {name: _joined(all_of) for name, all_of in lists.items()} | known
         for _ in range(_ROUNDS):
             before = sum(len(one.arguments) + len(one.members) + len(one.words) for one in known.values())
             for one in known.values():
@@ -155,7 +176,8 @@ class Setters:
                         self._called(one, one.given(at), positions, members)
             if sum(len(one.arguments) + len(one.members) + len(one.words) for one in known.values()) == before:
                 break
-        return {name: one for name, one in known.items() if one.arguments or one.members or one.words}
+        sets = {name: one for name, one in known.items() if one.arguments or one.members or one.words or one.pasted}
+        return sets, returning
 
     @staticmethod
     def _called(one: _Macro, given: tuple[bytes, ...], positions: set[int], members: set[int]) -> None:
@@ -176,6 +198,9 @@ def _taken_apart(params: bytes | None, body: bytes) -> _Macro:
     macro = _Macro(words, body, tuple((match[1].decode(), match.end()) for match in _CALLED.finditer(body)))
     for member, word in _SET.findall(body):
         macro.put(bool(member), word)
+    for first, second in _PASTED.findall(body) if b"##" in body else ():
+        either = (rb"\w*" if word in words else re.escape(word) for word in (first, second))
+        macro.pasted.add(b"".join(either) + rb"\Z")
     for place in _ADDRESS.findall(body) if b"&" in body else ():
         last = _LAST.search(place)
         if last is not None:
@@ -190,6 +215,7 @@ def _joined(macros: list[_Macro]) -> _Macro:
         first.arguments |= other.arguments
         first.members |= other.members
         first.words |= other.words
+        first.pasted |= other.pasted
     return first
 
 

@@ -32,7 +32,7 @@ from dmamigrate.syntax.expr import (
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.unit import Unit
 
-_DEFINES = re.compile(rb"^[ \t]*#|\\[ \t]*$")
+_DIRECTIVE = re.compile(rb"[ \t]*#(?:[ \t]*define[ \t]+(\w+))?")
 # A variable's declaration, which is its only one or stands after others; what is no type is told by its name.
 _AS_STRUCT = rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*%s\b"
 _AS_TYPE = rb"[(,;{}]\s*(?:const\s+)?(\w+)\s*\*+\s*%s\s*[,)=;]"
@@ -105,6 +105,11 @@ class Members:
             if doubt := next((name for name in sorted(renamed) if self._sets(name, folder, unit)), None):
                 nowhere = Expr(0, 0)
                 why = f"{doubt}, which is set, stands for .{field}"
+                result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
+            pasting = self._setters.of(path).pasted
+            if doubt := next((name for name in sorted(pasting) if pasting[name].match(field.encode())), None):
+                nowhere = Expr(0, 0)
+                why = f"{doubt}, a macro, makes the names of members that it sets, maybe .{field}"
                 result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
             if not self._may_store(path, tag, field, behind):
                 continue
@@ -231,11 +236,16 @@ class Members:
                 if macro is not None and macro.macro and macro.start not in seen:
                     seen.add(macro.start)
                     yield from self._in_macro(macro, unit, tag, field)
-                elif macro is None and not _DEFINES.search(text, text.rfind(b"\n", 0, place) + 1, place):
+                elif macro is None:
+                    named = _defined_at(text, place)
                     where = f"{unit.source.path}:{unit.source.line(place)}"
+                    why = f"{where} may set .{field}, and is not taken apart"
+                    if named and f".{field}" in by.words.get(named, ()):
+                        why = f"{named}, a macro, may set .{field}"
+                    elif named is not None:
+                        continue
                     nowhere = Expr(place, place)
-                    fn = file_scope(unit, field, place, place, nowhere)
-                    yield Store(fn, 2, nowhere, None, doubt=f"{where} may set .{field}, and is not taken apart")
+                    yield Store(file_scope(unit, field, place, place, nowhere), 2, nowhere, None, doubt=why)
                 continue
             if item.head in seen:
                 continue
@@ -319,7 +329,8 @@ class Members:
             if node.kind == "return" and node.expr is not None and self._is_member(strip(node.expr), fn, asked):
                 why = f"{fn.name}() returns {field}, and what is stored through that is not seen"
                 yield Store(fn, index, node.expr, None, doubt=why, behind=True)
-            for expr in walk(node.expr) if node.expr is not None else ():
+            whole = [Expr(0, 0, (node.expr,))] if node.kind == "return" and node.expr is not None else []
+            for expr in (*whole, *walk(node.expr)) if node.expr is not None else ():
                 if not isinstance(expr, Call):
                     for part in map(strip, expr.parts):
                         if (
@@ -446,3 +457,12 @@ def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:
         else:
             value = Member(value.start, value.end, (value,), name, False)
     return value
+
+
+def _defined_at(text: bytes, place: int) -> str | None:
+    """The macro whose #define holds a place, "" in another directive, None in none."""
+    start = text.rfind(b"\n", 0, place) + 1
+    while start and text[max(0, start - 80) : start - 1].rstrip(b" \t\r").endswith(b"\\"):
+        start = text.rfind(b"\n", 0, start - 1) + 1
+    found = _DIRECTIVE.match(text, start)
+    return (found[1] or b"").decode() if found is not None else None

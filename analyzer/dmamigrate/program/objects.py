@@ -15,11 +15,17 @@ from dmamigrate.syntax.unit import Unit
 
 _WORDS = re.compile(rb"\w+")
 _THROUGH = rb"\*\s*((?:\w+\s*(?:->|\.)\s*)*\w+)\s*(?==(?!=))"
-# An object seen as another struct.
-_CAST = rb"\(\s*(?:struct\s+\w+|\w+)\s*\*+\s*\)\s*(&[^,;]{1,120})"
+# An object seen as another one.
+_CAST = (
+    rb"\(\s*(?!void\b|char\b|u8\b|uint8_t\b)(?:struct\s+\w+|\w+)\s*\*+\s*\)\s*"
+    rb"(&[^,;]{1,120}|\w+(?:->\w+)*(?![\w(>]))"
+)
 # Bytes that are seen as a struct.
 _VIEW = rb"=\s*\(\s*(?:const\s+)?(?:struct\s+|union\s+)?(?:%s)\s*\*\s*\)\s*(?=[\w(*])"
 _BYTES = frozenset({"char", "unsigned char", "u8", "__u8", "s8", "uint8_t"})
+_NUMBERS = frozenset(
+    {"phys_addr_t", "dma_addr_t", "u64", "u32", "uint64_t", "uint32_t", "unsigned long", "resource_size_t"}
+)
 _NOTHING = rb"(?!)"
 _TYPE = re.compile(rb"(?<!\w)(?!(?:else|do|return)\b)\w+[\s*]*\Z")
 
@@ -184,12 +190,34 @@ class Overwrites:
                         taken = expr.args[source] if source is not None and source < len(expr.args) else None
                         value = pointee(taken) if taken is not None else None
                         yield Overwrite(fn, index, pointee(expr.args[to]), value, expr.name)
-                elif isinstance(expr, Cast) and expr.pointers == 1 and (place := _object_at(expr.parts[0])) is not None:
-                    kind = self._types.of(place, fn, unit)
-                    seen = self._types.resolve(CType(expr.type), unit)
-                    told = kind is not None and not kind.pointers and struct_tag(kind)
-                    if told and struct_tag(seen) not in ("", struct_tag(kind or seen)):
-                        yield Overwrite(fn, index, place, None, f"struct {struct_tag(seen)}")
+                elif isinstance(expr, Cast) and expr.pointers == 1:
+                    yield from self._seen_as(expr, fn, index, unit)
+
+    def _seen_as(self, cast: Cast, fn: Function, index: int, unit: Unit) -> Iterator[Overwrite]:
+        """What is seen as an object of another type, which is no part of it and holds none: its members have other
+        names there.
+        """
+        named = _object_at(cast.parts[0])
+        place = named if named is not None else pointee(cast.parts[0])
+        kind = self._types.of(place, fn, unit)
+        if kind is None or kind.pointers or not struct_tag(kind):
+            return
+        seen = self._types.resolve(CType(cast.type), unit)
+        tag, other = struct_tag(kind), struct_tag(seen)
+        if other == tag or not (other or (named is None and cast.type in _NUMBERS)):
+            return
+        if named is None and (self._holds(tag, seen, unit) or self._holds(other, kind, unit)):
+            return
+        yield Overwrite(fn, index, place, None, f"struct {other}" if other else cast.type)
+
+    def _holds(self, tag: str, kind: CType, unit: Unit) -> bool:
+        """Whether a struct is not known, or has a struct of this kind as a member."""
+        found = self._tree.struct(tag.partition("::")[0], unit) if tag else None
+        inner = struct_tag(kind)
+        if not inner or (tag and found is None):
+            return bool(tag and inner)
+        held = (self._types.resolve(one, unit) for one in found[0].values()) if found is not None else ()
+        return any(one.pointers == 0 and struct_tag(one) == inner for one in held)
 
     def _filled_by(self, value: Expr, fn: Function, unit: Unit) -> str:
         """What filled the memory that a pointer is made to point to, if that is not known by the names of members."""

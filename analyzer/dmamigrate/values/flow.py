@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 
 from dmamigrate.program.queries import Queries, Stop
-from dmamigrate.program.reach import Definition, Effects, Reaching, reaching, root_of, set_unseen, substitute
+from dmamigrate.program.reach import Definition, Effects, Reaching, reaching, root_of, substitute
 from dmamigrate.program.records import Store
 from dmamigrate.program.stores import Known, Stores
 from dmamigrate.program.tree import Tree
@@ -63,9 +63,10 @@ from dmamigrate.values.questions import (
     closed,
     text_of,
 )
-from dmamigrate.values.shapes import base_of, both, last_value, others_set, seen_inside, through_pointer, winds
+from dmamigrate.values.shapes import base_of, both, last_value, seen_inside, through_pointer, winds
 from dmamigrate.values.tables import Tables
 from dmamigrate.values.targets import Targets
+from dmamigrate.values.unseen import Unseen
 
 
 class Flow:
@@ -83,6 +84,7 @@ class Flow:
         self.targets, self.elsewhere = found.of, found.elsewhere
         self._fills = Fills(self, tables)
         self.between = Between(self, tables)
+        self._unseen = Unseen(self, tables, queries)
 
     def unit(self, fn: Function) -> Unit:
         """The file of a function."""
@@ -170,13 +172,13 @@ class Flow:
         reasons: list[Stop] = []
         further, passed = reached.entry, [*reached.passed]
         untyped = False
-        if root is not None and root.variable in self._unseen(fn):
+        if root is not None and root.variable in self._unseen.of(fn):
             reasons.append(
                 Stop(
                     f"{root.text} may be set unseen: it is static, its address is kept in a pointer, or a macro sets it"
                 )
             )
-        reasons += [Stop(f"{other} is set, too, and shares its memory") for other in self._sharing(use, root)]
+        reasons += [Stop(f"{other} is set, too, and shares its memory") for other in self._unseen.sharing(use, root)]
         for definition in reached.definitions:
             if definition.call is None:
                 if self._loses_type(use, definition):
@@ -242,7 +244,7 @@ class Flow:
             # handed by value, which only a macro can store to
             if self.stores.setters.of(use.fn.source.path).sets(call.name, position):
                 return f"{call.name}() sets its argument in a way that was not followed"
-            return None
+            return self._unseen.by_macro(use, definition)
         fill = Fill(Use(use.fn, definition.node, use.expr, use.frame), call, position)
         edge = Inflow(fill, use.fn, call, "filled in here")
         if listed:
@@ -250,44 +252,7 @@ class Flow:
         local = root is not None and root.variable >= 0
         if ((handed or "").startswith("&") or isinstance(use.expr, Index | Unary)) and local:
             return edge if self._fills.leaves_any(fill) else None
-        return self._by_stranger(use, root, call) if isinstance(use.expr, Member) else None
-
-    def _by_stranger(self, use: Use, root: Name | None, call: Call) -> str | None:
-        """Why a call that is handed the object of a member may set it: its body is nowhere, and the driver declares
-        it.
-        """
-        unit = self.unit(use.fn)
-        if not call.name or root is None or self._tables.knows(call.name) or self.tree.functions(call.name, unit):
-            return None
-        near = (
-            unit,
-            *(one for one in self.tree.headers(unit) if not one.source.path.startswith(("include/", "arch/"))),
-        )
-        if any(one.declares(call.name) for one in near):
-            return f"{call.name}() is handed the object and is not in the files that were read"
-        return None
-
-    def _sharing(self, use: Use, root: Name | None) -> list[str]:
-        """The members of a local that are set in its function and share their memory with the one that is used."""
-        place, fn = use.expr, use.fn
-        if root is None or root.variable < 0 or not isinstance(place, Member) or through_pointer(place):
-            return []
-        unit = self.unit(fn)
-        union = fn.variables[root.variable].type.base.startswith("union")
-        owner = self.types.member(place, fn, unit) if not union else None
-        shared = self.tree.sharing(owner[0], place.field, unit) if owner is not None else frozenset()
-        return sorted(other for other in others_set(fn, root, place) if union or other in shared)
-
-    def _unseen(self, fn: Function) -> frozenset[int]:
-        return self._queries.fact(("unseen", fn), lambda: set_unseen(fn) | self._named_by_macros(fn))
-
-    def _named_by_macros(self, fn: Function) -> frozenset[int]:
-        """The locals that a macro sets by their names."""
-        used = any(isinstance(node.expr, Name) and node.kind == "eval" for node in fn.nodes)
-        used = used or any(call.name.isupper() for _, call in fn.calls)
-        setting = self.stores.setters.of(fn.source.path).words if used else {}
-        words = {word for macro, held in setting.items() if fn.naming(macro) for word in held} if setting else set()
-        return frozenset(number for number, variable in enumerate(fn.variables) if variable.name in words)
+        return self._unseen.by_stranger(use, root, call) if isinstance(use.expr, Member) else None
 
     def _loses_type(self, use: Use, definition: Definition) -> bool:
         """Whether the definition turns a member whose struct is known into one whose struct is not."""
@@ -464,7 +429,7 @@ class Flow:
         for target in targets:
             returned = self._returned(target, inner)
             edges += returned.edges
-            reasons += (*returned.open, *self.elsewhere(target))
+            reasons += (*returned.open, *self.elsewhere(target), *self._unseen.leaving(target))
         return Inflows(tuple(edges), tuple(reasons))
 
     @staticmethod
