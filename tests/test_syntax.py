@@ -273,3 +273,32 @@ def test_words_are_found_by_their_pieces_where_a_pattern_finds_them(words: list[
     data = "".join(text).encode()
     pattern = re.compile(rb"\b(?:" + b"|".join(re.escape(word.encode()) for word in words) + rb")\b")
     assert Words(words).in_(data) is (pattern.search(data) is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(
+            "int n;\ndma_addr_t map(d, x, n)\n\tstruct d *d;\n\tphys_addr_t x;\n{\n\treturn x;\n}\n",
+            [("d", "struct d", 1), ("x", "phys_addr_t", 0), ("n", "int", 0)],
+            id="in the old style, one without a type",
+        ),
+        pytest.param(
+            "struct d;\nstatic map(x, d) phys_addr_t x, y[2]; struct d *d; { return x; }\n",
+            [("x", "phys_addr_t", 0), ("d", "struct d", 1)],
+            id="in the old style on one line, declared in another order",
+        ),
+        pytest.param(
+            "int map(struct d *d, phys_addr_t x)\n{\n\treturn x;\n}\n",
+            [("d", "struct d", 1), ("x", "phys_addr_t", 0)],
+            id="a prototype",
+        ),
+    ],
+)
+def test_parameters(text: str, told: list[tuple[str, str, int]]) -> None:
+    (fn,) = Unit(Source("a.c", text.encode())).functions("map")
+    placed = sorted((one for one in fn.variables if one.position >= 0), key=lambda one: one.position)
+    assert [(one.name, one.type.base, one.type.pointers) for one in placed] == told
+    returned = next(node.expr for node in fn.nodes if node.kind == "return")
+    assert returned is not None
+    assert text[returned.start : returned.end] == "x"

@@ -14,6 +14,8 @@ from dmamigrate.syntax.source import Source
 _TOKEN = re.compile(rb"[{}]|#[ \t]*(?:if|el|endif)[^\n]*")
 _TAG = re.compile(rb"\b(struct|union|enum)(?:\s+(\w+))?\s*\Z")
 _VARIABLE = re.compile(rb"\b(\w+)\s*(?:\[[^;{}]*\]\s*)*=\s*\Z")
+# A function in the old style: the names of its parameters, then what they are.
+_OLD_STYLE = re.compile(rb"\b(\w+)\s*(\()\s*\w+(?:\s*,\s*\w+)*\s*\)\s*(?:[A-Za-z_][\w\s*,\[\]]*;\s*)+\Z")
 _NAME_BEFORE = re.compile(rb"\b(\w+)\s*\Z")
 
 
@@ -34,6 +36,9 @@ class Item:
 
 
 def _classify(source: Source, head: int, body: int, end: int) -> Item | None:
+    if (old := _old_style(source.code, head, body)) is not None:
+        start = head + len(source.code[head:body]) - len(source.code[head:body].lstrip())
+        return Item("function", old[1].decode(), start, old.start(2), body, end)
     text = blank_head(source.code[head:body])
     stripped = text.rstrip()
     start = head + len(text) - len(text.lstrip())
@@ -47,6 +52,11 @@ def _classify(source: Source, head: int, body: int, end: int) -> Item | None:
     elif tag := _TAG.search(stripped):
         return Item("type", (tag.group(2) or b"").decode(), start, -1, body, end)
     return None
+
+
+def _old_style(text: bytes, head: int, body: int) -> re.Match[bytes] | None:
+    """The declarator of a function in the old style: no other body follows a semicolon."""
+    return _OLD_STYLE.search(text, head, body) if text[head:body].rstrip().endswith(b";") else None
 
 
 def items(source: Source) -> Iterator[Item]:
@@ -74,7 +84,8 @@ def items(source: Source) -> Iterator[Item]:
         elif token == b"}":
             depth = max(0, depth - 1)
             if depth == 0 and body >= 0:
-                start = max(head, text.rfind(b";", head, body) + 1)
+                old = _old_style(text, head, body)
+                start = max(head, text.rfind(b";", head, body if old is None else old.start()) + 1)
                 if item := _classify(source, start, body, at + 1):
                     yield item
                 head, body = at + 1, -1

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import tree_sitter
 
 from dmamigrate.syntax import dialect
@@ -16,9 +18,30 @@ from dmamigrate.syntax.source import Source
 _FUNCTION = b"void f()"
 
 
+_OLD_STYLE = b"void f() {"
+
+
+def _old_style(lowering: Lowering, text: bytes, end: int, start: int) -> None:
+    """The parameters of a function in the old style: their names, up to `end` of `text`, then their declarations."""
+    shift = start + end + 1 - len(_OLD_STYLE)
+    kinds: dict[str, tuple[CType, int]] = {}
+    for one in descend(parse(_OLD_STYLE + text[end + 1 :] + b"}"), "declaration"):
+        base = type_text(one.child_by_field_name("type"))
+        for inner in one.children_by_field_name("declarator"):
+            name, pointers, function = declarator(inner)
+            if name is not None:
+                kinds[text_of(name)] = CType("fn" if function else base, pointers), name.start_byte + shift
+    for position, label in enumerate(re.findall(rb"\w+", text[:end])):
+        kind, at = kinds.get(label.decode(), (CType("int"), start))
+        lowering.declare(label.decode(), kind, at, position)
+
+
 def _parameters(lowering: Lowering, source: Source, item: Item) -> None:
     text = dialect.blank_annotations(source.code[item.params : item.body]).replace(b"#", b" ")
     end = dialect.closing(text, 0)
+    if text.rstrip().endswith(b";"):
+        _old_style(lowering, text, end, item.params)
+        return
     root = parse(b"void f" + text[: end + 1] + b";")
     shift = item.params - len(b"void f")
     lists = descend(root, "parameter_list")

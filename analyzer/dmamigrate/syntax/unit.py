@@ -32,6 +32,8 @@ _TYPEDEF = re.compile(
 )
 _BEFORE_PARENTHESIS = re.compile(rb"\b(\w+)\s*\(")
 _TO_BODY = re.compile(rb"\s*\([^;{}]*[;{}]")
+# names of parameters, and the declaration of one of them
+_OLD_STYLE = re.compile(rb"\s*\(\s*\w+(?:\s*,\s*\w+)*\s*\)\s*[A-Za-z_][\w\s*,\[\]]*;")
 _DEFINE = re.compile(rb"[ \t]*#[ \t]*define[ \t]+")
 _DECLARED = re.compile(rb"\s*(?:[;,\[=]|__|/)")
 _KEYWORDS = (b"struct", b"union", b"enum")
@@ -83,6 +85,8 @@ def may_define_function(data: bytes, name: bytes) -> bool:
         found = _TO_BODY.match(data, at + len(name))
         # in a comment there may be anything
         if found is not None and (found.group().endswith(b"{") or b"/" in found.group()):
+            return True
+        if found is not None and _OLD_STYLE.match(data, at + len(name)):
             return True
     return False
 
