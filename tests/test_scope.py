@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from dmamigrate import scan as scans
 from dmamigrate.findings import Report
 from dmamigrate.program.tree import Tree
+from dmamigrate.rules import Rule
+from dmamigrate.values.knowledge import Knowledge
 
 
 @pytest.mark.parametrize(
@@ -137,3 +140,60 @@ def test_a_sibling_that_finds_the_header_by_a_flag_may_store_to_the_struct(
         one.origin for one in scan_folder(tmp_path).findings if one.callee == "dma_map_resource" and one.origin
     ]
     assert origin.certain
+
+
+KERNEL = {
+    "MAINTAINERS": "",
+    "Kbuild": "",
+    "Makefile": "VERSION = 7\nPATCHLEVEL = 3\n",
+    "include/linux/dma-mapping.h": "void dma_map_phys(void);\nvoid dma_unmap_phys(void);\n#define DMA_ATTR_MMIO 1\n",
+    "include/linux/fxlib.h": "static inline u64 fx_bar(struct pci_dev *p)\n{ return pci_resource_start(p, 0); }\n",
+}
+OUTSIDE = {
+    "hw/Makefile": "obj-m := fx.o\nccflags-y += -I$(src)/../include\n",
+    "include/fx.h": "struct fx { struct device *dev; struct pci_dev *pdev; u64 base; dma_addr_t at; };\n",
+    "hw/fx.c": """\
+#include <linux/fxlib.h>
+#include "fx.h"
+void fx_init(struct fx *f)
+{
+	f->base = fx_bar(f->pdev);
+}
+int fx_map(struct fx *f)
+{
+	f->at = dma_map_resource(f->dev, f->base, 64, DMA_TO_DEVICE, 0);
+	return dma_mapping_error(f->dev, f->at);
+}
+void fx_unmap(struct fx *f)
+{
+	dma_unmap_resource(f->dev, f->at, 64, DMA_TO_DEVICE, 0);
+}
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "certain"),
+    [
+        pytest.param({}, True, id="the kernel's header, and the driver's own in a folder of that name"),
+        pytest.param(
+            {"include/linux/fxlib.h": "static inline u64 fx_bar(struct pci_dev *p)\n{ return fx_any(p); }\n"}, False,
+            id="the driver's own header comes before the kernel's"
+        ),
+        pytest.param({"hw/set.c": '#include "fx.h"\nvoid s(struct fx *f, u64 x)\n{\n\tf->base = x;\n}\n'}, False,
+            id="the driver's own struct is set in another file"),
+    ],
+)  # fmt: skip
+def test_a_kernel_outside_of_the_checkout_is_asked_for_facts_only(
+    tmp_path: Path, known: Knowledge, all_rules: tuple[Rule, ...], more: dict[str, str], certain: bool
+) -> None:
+    for folder, files in (("linux", KERNEL), ("driver", OUTSIDE | more)):
+        for name, text in files.items():
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text(text)
+    report = scans.scan(scans.Options((tmp_path / "driver",), all_rules, known, tree=tmp_path / "linux"))
+    (found,) = [one for one in report.findings if one.callee == "dma_map_resource"]
+    assert (report.tree_version, report.target, found.span.path) == ("7.3", "7.3", "hw/fx.c")
+    assert found.origin is not None
+    assert found.origin.certain is certain
+    assert [one.span.path for one in found.partners] == ["hw/fx.c", "hw/fx.c"]

@@ -363,10 +363,11 @@ def trace(
     found = re.match(r"(.+?:\d+(?::\d+)?)(?::.*)?\Z", place.strip())
     where = found[1] if found else place
     held = request.settings((Path(where.partition(":")[0]),))
-    root = request.folder_of(held.value("tree", tree)) or scans.find_tree((Path(where.partition(":")[0]),))
+    given = request.folder_of(held.value("tree", tree))
+    root = scans.roots(given, (Path(where.partition(":")[0]),))[0]
     table = request.table(held.value("sources", tuple(sources or ())) or ())
-    origin = scans.trace(where, arg, root, table, request.budget(held.value("effort", effort)))
-    shown = path.as_json(origin) if fmt is AnswerFormat.JSON else path.as_text(origin, str(root.resolve()), os.getcwd())
+    origin = scans.trace(where, arg, given, table, request.budget(held.value("effort", effort)))
+    shown = path.as_json(origin) if fmt is AnswerFormat.JSON else path.as_text(origin, str(root), os.getcwd())
     typer.echo(shown, nl=False)
 
 

@@ -65,6 +65,7 @@ class Work:
     budget: Budget
     target: str
     pages: bool = False
+    facts: Path | None = None  # a kernel's root, for a driver outside of it
 
     def module(self, engine: Engine, files: tuple[str, ...]) -> Judged:
         """All that is found in the module that holds `files`."""

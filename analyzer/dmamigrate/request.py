@@ -145,7 +145,7 @@ def run(
     if asked.staged and asked.since:
         raise UsageError("--staged and --since do not go together; give one of them")
     scan = options(asked, held, version)
-    root = (scan.tree or scans.find_tree(scan.paths)).resolve()
+    root, facts = scans.roots(scan.tree, scan.paths)
     said: list[str] = []
     changed: set[str] | None = None
     if asked.stdin_name is not None or [str(path) for path in asked.paths] == ["-"]:
@@ -161,10 +161,10 @@ def run(
     else:
         report = scans.scan(scan, progress)
     if any(f.rewrite.status == "proposed" for f in report.findings):
-        said += [text for text in (scans.about_target(root, report.target, scan.target is not None),) if text]
+        said += [text for text in (scans.about_target(facts or root, report.target, scan.target is not None),) if text]
     if (
         any(f.origin is not None and not f.origin.certain for f in report.findings)
-        and not (root / "include/linux").is_dir()
+        and not ((facts or root) / "include/linux").is_dir()
     ):
         said.append(
             f"{root}: has no kernel headers, so what they define is not known, and rewrites are for {report.target};"
@@ -196,9 +196,9 @@ def _standard_input(asked: Request, scan: scans.Options, data: bytes, progress: 
     if b"\0" in data:
         raise UsageError(f"{asked.stdin_name}: standard input holds NUL bytes, so it is not C source")
     name = asked.stdin_name
-    root = (scan.tree or scans.find_tree((name.parent,))).resolve()
+    root = scans.roots(scan.tree, (name.parent,))[0]
     path = scans.relative_to(str(name), root)
-    only = replace(scan, paths=(name.parent,), tree=root, overlay={path: data}, only=(path,))
+    only = replace(scan, paths=(name.parent,), overlay={path: data}, only=(path,))
     return scans.scan(only, progress)
 
 

@@ -55,7 +55,7 @@ class _Sides:
         """One module before (0) or after (1) the change."""
         held = self.files[side]
         present = tuple(path for path in group if held.get(path))
-        engine = Engine(Tree(self.root, overlay=held), self.work.knowledge, self.work.budget)
+        engine = Engine(Tree(self.root, overlay=held, facts=self.work.facts), self.work.knowledge, self.work.budget)
         judged = self.work.module(engine, present)
         if self.work.pages or not present:
             return _State(judged, judged.module.pairs)

@@ -90,6 +90,14 @@ def find_tree(paths: Iterable[Path]) -> Path:
     return common if common.is_dir() else common.parent
 
 
+def roots(tree: Path | None, paths: Iterable[Path]) -> tuple[Path, Path | None]:
+    """What paths in reports are relative to, and the kernel that is asked for facts if the paths are not below it."""
+    asked = [path.resolve() for path in paths] or [Path.cwd()]
+    if tree is None or all(path.is_relative_to(tree.resolve()) for path in asked):
+        return (tree or find_tree(asked)).resolve(), None
+    return find_tree(asked).resolve(), tree.resolve()
+
+
 def tree_version(root: Path) -> str | None:
     """The version that the kernel's Makefile states, such as "7.3"; None if there is none."""
     try:
@@ -160,9 +168,9 @@ def wanted(rules: Iterable[Rule], knowledge: Knowledge, pages: bool = False) -> 
 def scan(options: Options, progress: Progress | None = None) -> Report:
     """Run a scan. Raises UsageError for a path that does not exist or a folder without C files."""
     started = time.monotonic()
-    root = (options.tree or find_tree(options.paths)).resolve()
-    version = tree_version(root)
-    target = options.target or default_target(root, version)
+    root, facts = roots(options.tree, options.paths)
+    version = tree_version(facts or root)
+    target = options.target or default_target(facts or root, version)
     files, scripts, left_out = _files(options, root)
     needed = wanted(options.rules, options.knowledge, options.pages)
     if progress is not None:
@@ -205,7 +213,8 @@ def _kept(options: Options, root: Path, target: str) -> Answers | None:
     """What is kept of this tree for what is asked; None where nothing is to be, or not all is asked of what is on
     disk.
     """
-    if options.keeping is None or options.overlay or options.only is not None:
+    outside = roots(options.tree, options.paths)[1] is not None  # what was read there is not told apart
+    if options.keeping is None or options.overlay or options.only is not None or outside:
         return None
     asked = (options.version, options.rules, options.knowledge, options.budget, target, options.pages)
     return Answers(options.keeping, root, asked)
@@ -273,7 +282,8 @@ def ordered_findings(findings: Iterable[Finding], paths: Iterable[str], level: L
 
 def work(options: Options, root: Path, target: str) -> Work:
     """What judges the modules of one tree."""
-    return Work(root, options.rules, options.knowledge, options.budget, target, options.pages)
+    facts = roots(options.tree, options.paths)[1]
+    return Work(root, options.rules, options.knowledge, options.budget, target, options.pages, facts)
 
 
 def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowledge, budget: Budget) -> Origin:
@@ -287,9 +297,9 @@ def trace(place: str, argument: int | None, tree: Path | None, knowledge: Knowle
     file = Path(found[1])
     if not file.is_file():
         raise UsageError(f"{file}: no such file; name one that exists")
-    root = (tree or find_tree((file,))).resolve()
+    root, facts = roots(tree, (file,))
     line = int(found[2]), int(found[3]) if found[3] else None
-    return processes.apart(_Tracer(root, knowledge, budget, line, argument), file, _lost_trace)
+    return processes.apart(_Tracer(root, knowledge, budget, line, argument, facts), file, _lost_trace)
 
 
 @dataclass(frozen=True)
@@ -301,11 +311,12 @@ class _Tracer:
     budget: Budget
     line: tuple[int, int | None]
     argument: int | None
+    facts: Path | None
 
     def __call__(self, file: Path) -> Origin:
         """Where the value in this file comes from."""
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
-        engine = Engine(Tree(self.root), self.knowledge, self.budget)
+        engine = Engine(Tree(self.root, facts=self.facts), self.knowledge, self.budget)
         unit = engine.tree.unit(relative_to(str(file), self.root))
         if unit is None:
             raise UsageError(f"{file}: cannot be read as C source; name a .c or .h file")
@@ -415,7 +426,7 @@ class Judge:
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))
         with processes.limited(seconds, self.limits.megabytes):
             shared = None if self.overlay else _shared(self.work.root, self.begun)
-            tree = Tree(self.work.root, overlay=self.overlay, shared=shared, reads=reads)
+            tree = Tree(self.work.root, self.overlay, shared, reads, self.work.facts)
             return self.work.module(Engine(tree, self.work.knowledge, self.work.budget), files).result
 
     def lost(self, files: tuple[str, ...], why: str) -> Answer:

@@ -139,7 +139,7 @@ def scan(options: scans.Options, change: Change, everything: bool, progress: Pro
     """Judge the modules that a change is part of, and keep what it touches; with `everything`, all that is found
     there.
     """
-    root = (options.tree or scans.find_tree(options.paths)).resolve()
+    root = scans.roots(options.tree, options.paths)[0]
     asked = [path.resolve() for path in options.paths]
     files = {path for path in change.files if any((root / path).is_relative_to(one) for one in asked)}
     tree = Tree(root, overlay=dict(change.after))

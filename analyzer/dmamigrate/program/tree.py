@@ -51,12 +51,15 @@ class Tree:
         overlay: dict[str, bytes] | None = None,
         shared: Shared | None = None,
         reads: Reads | None = None,
+        facts: Path | None = None,
     ) -> None:
         """`overlay` has files to use instead of those on disk; `shared` is of this `root`, for trees without one.
 
-        What is read of the disk is told to `reads`.
+        What is read of the disk is told to `reads`. `facts` is a kernel's root, whose headers a driver outside of it
+        sees behind its own.
         """
         self.root = root
+        self._facts = facts
         self._overlay = overlay or {}
         self._shared = shared if shared is not None else Shared()
         self._reads = reads if reads is not None else Reads()
@@ -73,6 +76,7 @@ class Tree:
         self._texts: dict[str, tuple[tuple[tuple[str, bytes], ...], Group]] = {}
         self._direct: dict[str, tuple[str, ...]] = {}
         self._left_out: dict[str, frozenset[str]] = {}
+        self.is_kernels = cache(self._is_kernels)
         self._struct = cache(self._struct_uncached)
         self._find_definitions = cache(self._find_definitions_uncached)
         self._tells = cache(self._tells_uncached)
@@ -81,7 +85,7 @@ class Tree:
     def edited(self, overlay: dict[str, bytes]) -> Tree:
         """The same tree with other content for some files, whose answers are its own."""
         shared = Shared(self._shared.units, self._shared.folders, self._shared.includes, seen=self._shared.seen)
-        return Tree(self.root, {**self._overlay, **overlay}, shared, self._reads)
+        return Tree(self.root, {**self._overlay, **overlay}, shared, self._reads, self._facts)
 
     # files
 
@@ -133,7 +137,7 @@ class Tree:
     def _on_disk(self, path: str) -> tuple[bytes | None, Seen]:
         """A file's bytes, None if it cannot be read, and what was read, whose digest is made once for all trees."""
         try:
-            data, status = opened(self.root / path)
+            data, status = opened(self._on(path))
         except OSError:
             return None, UNREADABLE
         stamp = stamp_of(status)
@@ -142,11 +146,27 @@ class Tree:
             held = self._shared.seen[path] = Seen(digest_of(data), stamp)
         return data, held
 
+    def _on(self, path: str) -> Path:
+        """Where a file is: a header that the driver has not may be the kernel's."""
+        own = self.root / path
+        theirs = self._facts is not None and path.startswith(HEADER_ROOTS) and not own.is_file()
+        return self._facts / path if theirs and self._facts is not None else own
+
+    def _is_kernels(self, path: str) -> bool:
+        """Whether a file is a header of the kernel's, and not one of the driver's own that lies in such a folder."""
+        if not path.startswith(("include/", "arch/")):
+            return False
+        if self._is_kernel or not (self.root / path).is_file():
+            return True
+        return path.count("/") > 1 if self._facts is None else (self._facts / path).is_file()
+
     def _folder(self, folder: str) -> Listing:
         """What is in a folder."""
         known = self._shared.folders if folder.startswith(HEADER_ROOTS) and not self._overlay else self._folders
         if folder not in known:
             more = [path for path in self._overlay if path.rpartition("/")[0] == folder]
+            if self._facts is not None and folder.startswith(HEADER_ROOTS):
+                more += listed(self._facts, folder).files
             known[folder] = listed(self.root, folder, more)
         self._reads.folder(folder, known[folder].seen)
         return known[folder]
@@ -242,7 +262,7 @@ class Tree:
                 if header is None:
                     continue
                 yield header
-                own = not path.startswith(("include/", "arch/"))
+                own = not self.is_kernels(path)
                 # a subsystem's header that names another in quotes is a part of what both say together
                 beside = any(quoted for _, quoted in header.includes)
                 if depth < (4 if own or beside else 1):
@@ -283,7 +303,7 @@ class Tree:
         """Where the driver around `unit` defines a function: in the file, in a header of its own, or elsewhere in the
         module.
         """
-        near = (unit, *(one for one in self.headers(unit) if not one.source.path.startswith(HEADER_ROOTS)))
+        near = (unit, *(one for one in self.headers(unit) if not self.is_kernels(one.source.path)))
         for one in near:
             if items := one.named("function", name):
                 return tuple((one, item) for item in items)
@@ -305,11 +325,7 @@ class Tree:
         for header in self.headers(unit):
             if needle not in header.source.data:
                 continue
-            if (
-                words is not None
-                and header.source.path.startswith("include/")
-                and not self._tells(words, header.source.path)
-            ):
+            if words is not None and self.is_kernels(header.source.path) and not self._tells(words, header.source.path):
                 continue
             if found := self._defined_in(header, name):
                 return found
@@ -403,7 +419,7 @@ class Tree:
     def scope(self, defined: str, used: str) -> str | None:
         """The folder in which everything that sees a definition lies, None if that is too wide to search."""
         folder = common(self.module(defined), self.module(used))
-        if defined.startswith("include/"):
+        if defined.startswith("include/") and self.is_kernels(defined):
             return None
         return folder if self.is_driver_folder(folder) else None
 

@@ -156,7 +156,7 @@ class Types:
     def _global(self, name: str, unit: Unit) -> CType | None:
         kind = unit.variable(name)
         for header in self._tree.headers(unit) if kind is None else ():
-            if not header.source.path.startswith("include/") and (kind := header.variable(name)) is not None:
+            if not self._tree.is_kernels(header.source.path) and (kind := header.variable(name)) is not None:
                 break
         return self.resolve(kind, unit) if kind is not None else None
 

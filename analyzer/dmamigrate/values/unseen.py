@@ -66,7 +66,7 @@ class Unseen:
             return None
         near = (
             unit,
-            *(one for one in self._flow.tree.headers(unit) if not one.source.path.startswith(("include/", "arch/"))),
+            *(one for one in self._flow.tree.headers(unit) if not self._flow.tree.is_kernels(one.source.path)),
         )
         if any(one.declares(call.name) for one in near):
             return f"{call.name}() is handed the object and is not in the files that were read"
