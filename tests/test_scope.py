@@ -197,3 +197,23 @@ def test_a_kernel_outside_of_the_checkout_is_asked_for_facts_only(
     assert found.origin is not None
     assert found.origin.certain is certain
     assert [one.span.path for one in found.partners] == ["hw/fx.c", "hw/fx.c"]
+
+
+WRAPPED = {
+    "fx.h": "struct fx { struct device *dev; struct pci_dev *pdev; dma_addr_t at; };\n"
+    "#define FX_MAP(f, p) dma_map_resource((f)->dev, (p), 64, DMA_TO_DEVICE, 0)\n"
+    "#define FX_UNMAP(f) dma_unmap_resource((f)->dev, (f)->at, 64, DMA_TO_DEVICE, 0)\n",
+    "fx.c": '#include "fx.h"\nint fx_map(struct fx *f)\n{\n\tf->at = FX_MAP(f, pci_resource_start(f->pdev, 0));\n'
+    "\treturn dma_mapping_error(f->dev, f->at);\n}\nvoid fx_unmap(struct fx *f)\n{\n\tFX_UNMAP(f);\n}\n",
+}
+
+
+def test_a_macro_of_a_header_is_reported_where_it_is_used(
+    tmp_path: Path, scan_folder: Callable[[Path], Report]
+) -> None:
+    for name, text in WRAPPED.items():
+        (tmp_path / name).write_text(text)
+    (found,) = scan_folder(tmp_path).findings
+    assert (found.rule, found.span.path, found.span.line) == ("map-resource-bar", "fx.c", 4)
+    assert {edit.path for edit in found.rewrite.edits} == {"fx.h"}
+    assert found.verdict.status == "proved"

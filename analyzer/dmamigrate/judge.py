@@ -163,7 +163,8 @@ class Work:
         """The findings about the address that is mapped, with their rewrites."""
         together = groups(module.pairs.lives)
         for life in module.pairs.lives:
-            if life.map.key[0] not in module.files:
+            # a macro that wraps the call may stand in a header, and be used where no such word is to be read
+            if {life.map.key[0], life.map.fn.source.path}.isdisjoint(module.files):
                 continue
             for rule, finding in match.by_origin(self.rules, life, module.given(life.map)):
                 told = self._with_peer(module, rule, finding, life)

@@ -158,9 +158,16 @@ def _collected(engine: Engine, paths: Collection[str], pages: bool) -> _Collecte
         here = [site for one in found for site in used(engine, one)]
         maps |= {site.key: site for site in here if site.api.role == "map"}
         ends += [site for site in here if site.api.role == "unmap"]
-        others += [site for one in in_file(unit, api, acting)[0] for site in used(engine, one)]
         if not pages:
             foreign += in_file(unit, api, api.named("unmap", False))[0]
+    # a macro may map in a file that names no mapping call, and the check may be another function's
+    users = {site.key[0] for site in maps.values()}
+    folder = engine.tree.module(min(paths)) if users else ""
+    near = engine.tree.search_any(api.named("check"), folder) if users and engine.tree.is_driver_folder(folder) else ()
+    for path in sorted({*paths, *users, *near}) if users else ():
+        unit = engine.tree.unit(path)
+        if unit is not None:
+            others += [site for one in in_file(unit, api, acting)[0] for site in used(engine, one)]
     kept = {_last_name(site) for site in maps.values()} - {""}
     if not pages:
         foreign += _elsewhere(engine, frozenset(paths), kept)
