@@ -27,7 +27,7 @@ struct one { dma_addr_t at; u32 len; };
 #define FX_OTHER 3
 struct fx {
 	struct device *dev; struct pci_dev *pdev; struct pci_dev *peer; struct dma_pool *pool; struct list_head link;
-	dma_addr_t at; dma_addr_t other; bool mapped; size_t len; struct sg_fx sg;
+	dma_addr_t at; dma_addr_t other; phys_addr_t raw; bool mapped; size_t len; struct sg_fx sg;
     struct fx *next; void *ring; __le64 *slot;
 	unsigned long flags; int count; struct dma_chan *chan;
 	struct dma_iova_state range; DEFINE_DMA_UNMAP_ADDR(kept); void (*ready)(struct fx *f); struct { int kind; } given;
@@ -38,9 +38,18 @@ UNMAP = "dma_unmap_phys(f->dev, %s, 64, DMA_TO_DEVICE, DMA_ATTR_MMIO);"
 CHECK = "if (dma_mapping_error(f->dev, %s)) return -EIO;"
 
 # a rule, the code with @ in the place of what is wrong or right, the wrong and the right of it
+RAW = "pci_resource_start(f->peer, 0)"
 RES = "struct resource *r = platform_get_resource(p, IORESOURCE_MEM, 0);"
 BOUND = "static struct platform_driver fx = { .driver = { .of_match_table = fx_ids } };\n"
 CASES = [
+    pytest.param(
+        "unmap-wrong-handle",
+        f"int a(struct fx *f) {{ f->raw = pci_resource_start(f->peer, 0);\nf->at = {MAP.replace(RAW, 'f->raw')};\n"
+        f"{CHECK % 'f->at'} return 0; }}\nvoid b(struct fx *f) {{ {UNMAP % '@'} }}",
+        "f->raw",
+        "f->at",
+        id="a member that holds the address, in another function",
+    ),
     pytest.param(
         "mmio-as-dma-addr",
         BOUND + "static bool go(struct fx *f, dma_addr_t to) {\n"
@@ -729,3 +738,12 @@ def test_a_message_names_what_the_user_of_a_macro_wrote(scan_text: Callable[[str
     )
     (found,) = [one for one in scan_text(HEAD + code).findings if one.rule == "map-resource-bar"]
     assert found.message.startswith("window is a PCI BAR address")
+
+
+def test_a_member_that_was_mapped_names_its_map_from_another_function(scan_text: Callable[[str], Report]) -> None:
+    code = (
+        f"int a(struct fx *f) {{ f->raw = {RAW};\nf->at = {MAP.replace(RAW, 'f->raw')};\n"
+        f"{CHECK % 'f->at'} return 0; }}\nvoid b(struct fx *f) {{ {UNMAP % 'f->raw'} }}"
+    )
+    (found,) = [one for one in scan_text(HEAD + code).findings if one.rule == "unmap-wrong-handle"]
+    assert found.message == "f->raw is the address that was mapped, not the DMA address that the map returned"

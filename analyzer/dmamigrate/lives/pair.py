@@ -117,7 +117,9 @@ def _paired(
     orphans: list[tuple[Site, Origin]],
     shared: frozenset[Key],
 ) -> Lives:
-    by_mistake = {site.key: _mapped_instead(site, held.maps) for site, _ in orphans}
+    by_mistake = {
+        site.key: _mapped_instead(site, held.maps) or _kept_instead(engine, site, held.maps) for site, _ in orphans
+    }
     result = []
     for key, site in sorted(held.maps.items()):
         unmaps = [s for s in acts[key] if s.api.role == "unmap"]
@@ -239,6 +241,25 @@ def _mapped_instead(site: Site, maps: dict[Key, Site]) -> Key | None:
             if here and here <= there:
                 return key
     return None
+
+
+def _kept_instead(engine: Engine, site: Site, maps: dict[Key, Site]) -> Key | None:
+    """The one map whose physical address, kept in a member, an unmap of its family in another function is given."""
+    member = _member(engine, site, "addr")
+    found = [
+        key for key, mapped in maps.items() if _member(engine, mapped, "phys") == member and mapped.fn is not site.fn
+    ]
+    return found[0] if member is not None and len(found) == 1 and _fits(engine, maps[found[0]], site) else None
+
+
+def _member(engine: Engine, site: Site, role: str) -> tuple[str, str] | None:
+    """The struct and the member that an argument is, None for anything else."""
+    argument = site.argument(role)
+    place = strip(argument) if argument is not None else None
+    if not isinstance(place, Member) or site.fn.macro:
+        return None
+    owner = engine.types.member(place, site.fn, engine.flow.unit(site.fn))
+    return (owner[0], place.field) if owner is not None else None
 
 
 def _set_at(fn: Function, node: int, place: Expr) -> set[tuple[int, int]]:
