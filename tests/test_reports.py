@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 from tests.diffs import diff
 from tests.test_cli import run
 from tests.test_review import BEFORE, RIGHT, STOP
+from tests.test_touched import git
 
 
 def _reviewed(folder: Path, after: str, *words: str) -> tuple[int, str]:
@@ -76,3 +77,22 @@ def test_a_branch_ends_in_the_table_that_says_so() -> None:
     evidence = re.findall(r"platform_get_resource\(\) yields mmio \((\S.+)\)$", text, re.MULTILINE)
     assert len(evidence) == 1
     assert any(evidence[0] in table.read_text() for table in (ROOT / "rules/sources").glob("*.toml"))
+
+
+def test_a_change_of_a_driver_outside_of_the_kernel_that_is_asked_for_facts(tmp_path: Path) -> None:
+    kernel, driver = tmp_path / "linux", tmp_path / "driver"
+    for name, text in {"MAINTAINERS": "", "Kbuild": "", "Makefile": "VERSION = 7\nPATCHLEVEL = 3\n"}.items():
+        (kernel / name).parent.mkdir(exist_ok=True)
+        (kernel / name).write_text(text)
+    header = kernel / "include/linux/dma-mapping.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("void dma_map_phys(void);\nvoid dma_unmap_phys(void);\n#define DMA_ATTR_MMIO 1\n")
+    (driver / "sub").mkdir(parents=True)
+    git(driver, "init", "-q")
+    (driver / "win.c").write_text(BEFORE)
+    change = diff("win.c", BEFORE.encode(), RIGHT.encode())
+    for folder, place in ((driver, "win.c"), (driver / "sub", "../win.c")):
+        done = run("review", "-", "--tree", kernel, "--format", "json", cwd=folder, stdin=change.encode())
+        document = json.loads(done.stdout)
+        assert [one["verdict"]["status"] for one in document["reviewed"]] == ["proved", "proved"]
+        assert (document["tree"]["version"], document["reviewed"][0]["path"]) == ("7.3", "win.c"), place

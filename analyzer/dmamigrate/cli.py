@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -201,9 +202,19 @@ def review(
     held = request.settings(())
     given = request.folder_of(held.value("tree", tree))
     root = (given or (found if (found / "MAINTAINERS").is_file() else git.root(found) or found)).resolve()
+    reading = cache(sys.stdin.buffer.read)
+    try:
+        made = changes.change(change, root, reading)
+    except UsageError:
+        # a driver outside of the kernel that is named for facts
+        own = git.root(Path())
+        if given is None or own is None or own.resolve() == root:
+            raise
+        root = own.resolve()
+        made = changes.change(change, root, reading)
     asked = request.Request(
         (root,),
-        root,
+        given or root,
         target,
         names_of(select),
         names_of(ignore),
@@ -213,7 +224,6 @@ def review(
         rules=rules,
     )
     options = request.options(asked, held, __version__)
-    made = changes.change(change, root, sys.stdin.buffer.read)
     if made.applied:
         _say(f"{change}: is applied already; judged against the tree without it")
     with results.progress() as progress:

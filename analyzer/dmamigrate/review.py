@@ -127,9 +127,9 @@ def review(options: Options, change: Change, everything: bool = False, progress:
     files.
     """
     started = time.monotonic()
-    root = (options.tree or scans.find_tree(options.paths)).resolve()
-    version = scans.tree_version(root)
-    target = options.target or scans.default_target(root, version)
+    root, facts = scans.roots(options.tree, options.paths)
+    version = scans.tree_version(facts or root)
+    target = options.target or scans.default_target(facts or root, version)
     code = {path: pair for path, pair in change.files.items() if path.endswith(SUFFIXES)}
     # a half of a change may hold a part of a name
     needles = stems(scans.wanted(options.rules, options.knowledge, pages=True).words)
