@@ -43,6 +43,25 @@ RES = "struct resource *r = platform_get_resource(p, IORESOURCE_MEM, 0);"
 BOUND = "static struct platform_driver fx = { .driver = { .of_match_table = fx_ids } };\n"
 CASES = [
     pytest.param(
+        "unmap-size-mismatch",
+        f"int a(struct fx *f) {{ f->at = {MAP.replace('64', 'ALIGN(f->len, 64)')}; {CHECK % 'f->at'} return 0; }}\n"
+        f"void b(struct fx *f) {{ {UNMAP.replace('64', '@') % 'f->at'} }}",
+        "f->len",
+        "ALIGN(f->len, 64)",
+        id="what was mapped is rounded up",
+    ),
+    pytest.param(
+        "bar-as-dma-addr",
+        "void a(struct fx *f) { *f->slot = cpu_to_le64(pci_resource_start(@, 0)); }\n"
+        "void b(struct fx *f) { f->peer = pci_get_device(1, 2, NULL); }\n"
+        "static int fx_probe(struct pci_dev *pdev, const struct pci_device_id *id) {\n"
+        "struct fx *f = kzalloc(sizeof(*f), GFP_KERNEL); f->pdev = pdev; return 0; }\n"
+        "static struct pci_driver fx = { .probe = fx_probe };",
+        "f->peer",
+        "f->pdev",
+        id="the BAR of another function goes into a descriptor at once",
+    ),
+    pytest.param(
         "unmap-wrong-handle",
         f"int a(struct fx *f) {{ f->raw = pci_resource_start(f->peer, 0);\nf->at = {MAP.replace(RAW, 'f->raw')};\n"
         f"{CHECK % 'f->at'} return 0; }}\nvoid b(struct fx *f) {{ {UNMAP % '@'} }}",
@@ -643,6 +662,23 @@ def _with_pages(folder: Path, code: str, known: Knowledge, rules: tuple[Rule, ..
     (folder / "driver.c").write_text(HEAD + code)
     options = scans.Options((folder,), rules, known, tree=folder, target="7.3", pages=True)
     return [finding.rule for finding in scans.scan(options).findings]
+
+
+@pytest.mark.parametrize(
+    ("exit", "leaked"),
+    [
+        pytest.param("return -EIO;", True, id="an exit leaks"),
+        pytest.param("{ dma_unmap_page(f->dev, h, 64, DMA_TO_DEVICE); return -EIO; }", False, id="it is unmapped"),
+    ],
+)
+def test_a_fragment_of_a_packet_is_mapped_as_a_page_is(
+    exit: str, leaked: bool, tmp_path: Path, known: Knowledge, all_rules: tuple[Rule, ...]
+) -> None:
+    code = (
+        "int a(struct fx *f, skb_frag_t *frag) { dma_addr_t h = skb_frag_dma_map(f->dev, frag, 0, 64, DMA_TO_DEVICE);\n"
+        f"{CHECK % 'h'} if (f->count) {exit}\ndma_unmap_page(f->dev, h, 64, DMA_TO_DEVICE); return 0; }}"
+    )
+    assert ("mapping-leaked" in _with_pages(tmp_path, code, known, all_rules)) is leaked
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ from typing import Generic, TypeVar
 
 from dmamigrate.findings import Origin
 from dmamigrate.lives.sites import Site
-from dmamigrate.syntax.expr import Binary, Constant, Expr, Member, Name, path_of, strip
+from dmamigrate.syntax.expr import Binary, Call, Constant, Expr, Member, Name, path_of, strip
 from dmamigrate.values.constants import Constants, Word
 from dmamigrate.values.engine import Engine
 
 T = TypeVar("T")
 Attributes = frozenset[str]
+# include/linux/align.h, include/linux/math.h, include/linux/mm.h: what rounds up
+_ROUNDING = frozenset({"ALIGN", "PAGE_ALIGN", "round_up", "roundup", "L1_CACHE_ALIGN", "SKB_DATA_ALIGN"})
 _ADDRESSES = ("phys", "page", "ptr", "sg")
 
 
@@ -115,6 +117,21 @@ def same_place(engine: Engine, one: Site, other: Site, role: str) -> bool:
     """
     first, second = one.argument(role), other.argument(role)
     return first is not None and second is not None and _alike(engine, (one, first), (other, second))
+
+
+def rounded_apart(engine: Engine, one: Site, other: Site, role: str) -> bool:
+    """Whether one of two calls is given what the other one is given rounded up."""
+    first, second = one.argument(role), other.argument(role)
+    if first is None or second is None:
+        return False
+    ways = (((one, first), (other, second)), ((other, second), (one, first)))
+    return any(
+        isinstance(call := strip(here[1]), Call)
+        and call.name in _ROUNDING
+        and bool(call.args)
+        and _alike(engine, (here[0], call.args[0]), there)
+        for here, there in ways
+    )
 
 
 def _alike(engine: Engine, here: tuple[Site, Expr], there: tuple[Site, Expr]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dmamigrate.lives.given import Attributes, Known, of_all, same_place
+from dmamigrate.lives.given import Attributes, Known, of_all, rounded_apart, same_place
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
@@ -91,6 +91,8 @@ def _sizes_differ(module: Module, mapped: Site, unmapped: Site) -> str:
     """The map's size if the unmap's cannot be the same on any path, else "": what is not a constant may be equal."""
     if same_place(module.engine, mapped, unmapped, "size"):
         return ""
+    if rounded_apart(module.engine, mapped, unmapped, "size"):
+        return mapped.text("size")
     one, other = module.given(mapped).sizes, module.given(unmapped).sizes
     if not one or not other or one.values & other.values:
         return ""

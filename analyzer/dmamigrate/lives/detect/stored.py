@@ -151,15 +151,19 @@ def _to_descriptors(module: Module) -> Iterator[_Candidate]:
     plain = {name: sink.arguments for name, sink in module.engine.api.sinks.items() if not sink.typed}
     for path in _with_others(module):
         unit = module.engine.tree.unit(path)
-        names = _kept(module, unit) if unit is not None else set()
-        if unit is None or not names:
+        names = _kept(module, unit) | {name.encode() for name in SOURCES} if unit is not None else set()
+        if unit is None:
             continue
         words = re.compile(rb"\b(?:" + b"|".join(re.escape(name) for name in sorted(names)) + rb")\b")
         for fn in unit.functions_with(words):
             for index, call in fn.calls:
                 for position in plain.get(call.name, ()):
-                    if position < len(call.args) and words.search(_text(fn, call.args[position])):
-                        yield _Candidate(fn, index, call.args[position], call.name, False)
+                    given = call.args[position] if position < len(call.args) else None
+                    if given is None or not words.search(_text(fn, given)):
+                        continue
+                    asked = [part for part in walk(given) if isinstance(part, Call) and part.name in SOURCES]
+                    if all(_is_anothers(module, fn, index, one) for one in asked):
+                        yield _Candidate(fn, index, given, call.name, False)
 
 
 def _with_others(module: Module) -> list[str]:
