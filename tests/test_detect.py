@@ -43,6 +43,15 @@ RES = "struct resource *r = platform_get_resource(p, IORESOURCE_MEM, 0);"
 BOUND = "static struct platform_driver fx = { .driver = { .of_match_table = fx_ids } };\n"
 CASES = [
     pytest.param(
+        "unmap-wrong-handle",
+        f"static void end(struct fx *f) {{ {UNMAP % 'f->at'} }}\n"
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} if (f->count) {{ end(f); @ }}\n"
+        f"if (f->len) goto out;\nreturn 0;\nout: {UNMAP % 'f->at'} return -EIO; }}",
+        "goto out;",
+        "return -EIO;",
+        id="a helper unmaps, and the unwind once more",
+    ),
+    pytest.param(
         "unmap-size-mismatch",
         f"int a(struct fx *f) {{ f->at = {MAP.replace('64', 'ALIGN(f->len, 64)')}; {CHECK % 'f->at'} return 0; }}\n"
         f"void b(struct fx *f) {{ {UNMAP.replace('64', '@') % 'f->at'} }}",

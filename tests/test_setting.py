@@ -90,6 +90,10 @@ DOUBTFUL = [
     ),
     pytest.param(_set("((struct other *)f)->raw = RAM;", OTHER), id="the object seen as another struct"),
     pytest.param(_set("*((phys_addr_t *)f + 2) = RAM;"), id="the object seen as numbers"),
+    pytest.param(
+        _set("", "#define DEF(m) static void set_##m(struct fx *f, u64 v) { f->m = v; }\nDEF(bar)"),
+        id="a macro that makes the function which sets the member",
+    ),
     pytest.param(_local("FX_ADJUST(local);"), id="a statement that looks like a macro, and is nowhere defined"),
     pytest.param(_set("((f->bar)) = RAM;"), id="parentheses around a member"),
     pytest.param(_set("((*(f)).bar) = RAM;"), id="a member of a pointer that is followed"),
@@ -185,6 +189,10 @@ CERTAIN = [
     pytest.param(_set("((struct other *)f->priv)->raw = RAM;", OTHER), id="another object seen as another struct"),
     pytest.param(
         _set("((struct inner *)f)->k = 1;", "struct inner { struct fx fx; int k; };"), id="what the object is a part of"
+    ),
+    pytest.param(
+        _set("", "#define DEF(m) static void set_##m(struct fx *f, u64 v) { f->m = v; }\nDEF(at)"),
+        id="a macro that makes the function which sets another member",
     ),
     pytest.param(_local("FX_ADJUST(f);"), id="a macro that is handed something else"),
     pytest.param(_set(""), id="nothing else sets the member"),

@@ -231,8 +231,10 @@ class Members:
         seen: set[int] = set()
         for place, base in places:
             item = unit.item_at(place)
+            if item is not None and item.kind == "function" and place < item.body:
+                item = None  # before the body: a macro without a semicolon that may make another function
             if item is None:
-                macro = unit.function_at(place)
+                macro = unit.function_at(place) if unit.item_at(place) is None else None
                 if macro is not None and macro.macro and macro.start not in seen:
                     seen.add(macro.start)
                     yield from self._in_macro(macro, unit, tag, field)

@@ -11,7 +11,7 @@ from dmamigrate.lives.detect.maptype import MapTypes
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
 from dmamigrate.paths.guards import is_known
-from dmamigrate.paths.places import Frame, below
+from dmamigrate.paths.places import Frame, below, enter
 from dmamigrate.paths.state import State, Trail
 from dmamigrate.paths.values import NONZERO, ZERO, Flags, Value, constant
 from dmamigrate.syntax.expr import Assign, Call, Expr, Member, Name, Unary, strip, walk
@@ -146,23 +146,42 @@ class Along(_Mappings):
             if site.key in self._mistaken:
                 return state.refine(_KEY, _ENDED)  # meant to, and reported for what it is
             if handle is not None and frame.place(handle) == self._place:
-                if state.get(_KEY) == _FAILED:
-                    if not self._asked_beside(state.trail):
-                        self.never.append((site, state.trail))
-                    return state.forget(lambda key, _: key == _KEY)
-                if state.get(_KEY) == _ENDED:
-                    self.twice.append((site, state.trail))
-                after = state.refine(_KEY, _ENDED)
-                return State(after.env, Trail(frame.fn, call, "unmapped here", after.trail))
+                return self._ended(site, Trail(frame.fn, call, "unmapped here", state.trail), state)
             if handle is not None and frame.place(handle) in self._siblings:
                 return state.refine(_UNWOUND, _ENDED)
         elif call.name in self.cleaning and state.get(_KEY) is not None:
+            if (by := self._ended_by(frame, node, call)) is not None:
+                return self._ended(by, Trail(frame.fn, call, "unmapped by this", state.trail), state)
             if state.get(_KEY) == _FAILED:
                 return state.forget(lambda key, _: key == _KEY)  # how that decides is its own affair
             return state.refine(_KEY, _HANDED)
         elif state.get(_KEY) is not None:
             return self._kept_or_asked(frame, call, state)
         return state
+
+    def _ended(self, site: Site, trail: Trail, state: State) -> State:
+        """The mapping is unmapped by `site`, which is wrong if it failed, or was before."""
+        if state.get(_KEY) == _FAILED:
+            if not self._asked_beside(state.trail):
+                self.never.append((site, state.trail))
+            return state.forget(lambda key, _: key == _KEY)
+        if state.get(_KEY) == _ENDED:
+            self.twice.append((site, state.trail))
+        return State(state.refine(_KEY, _ENDED).env, trail)
+
+    def _ended_by(self, frame: Frame, node: int, call: Call) -> Site | None:
+        """The unmap of this mapping in a callee that comes to it whatever happens; None for any other callee."""
+        found = self._engine.tree.functions(call.name, self._engine.flow.unit(frame.fn))
+        if len(found) != 1 or found[0].macro or any(one.kind == "branch" for one in found[0].nodes):
+            return None
+        inner = enter(found[0], frame, node, call)
+        for index, one in found[0].calls:
+            api = self._calls.get(one.name)
+            site = Site(found[0], index, one, api) if api is not None and api.role == "unmap" else None
+            handle = site.argument("addr") if site is not None else None
+            if handle is not None and inner.place(handle) == self._place:
+                return site
+        return None
 
     def undecided(self, frame: Frame, node: int, to: int, before: State, after: State) -> State:
         """Whether there is something to unmap is asked here, of what nothing is known any more: this path tells no
