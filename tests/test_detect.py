@@ -43,6 +43,52 @@ RES = "struct resource *r = platform_get_resource(p, IORESOURCE_MEM, 0);"
 BOUND = "static struct platform_driver fx = { .driver = { .of_match_table = fx_ids } };\n"
 CASES = [
     pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ dma_addr_t h = {MAP}; {CHECK % 'h'}\n"
+        f"if (@) {{ {UNMAP % 'h'} return -EIO; }} return 0; }}",
+        "f->count",
+        f"h != {RAW}",
+        id="a handle that is kept as the address that it has to be",
+    ),
+    pytest.param(
+        "unmap-wrong-handle",
+        f"static void end(struct fx *f) {{ @ {UNMAP % 'f->at'} }}\n"
+        f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} return 0; }}\n"
+        "void b(struct fx *f) { end(f); end(f); }",
+        "f->mapped = false;",
+        "if (--f->count > 0) return;",
+        id="a helper that counts its users",
+    ),
+    pytest.param(
+        "unmap-dir-mismatch",
+        "struct both { struct device *dev; struct pci_dev *peer; struct one tx, rx; };\n"
+        f"int a(struct both *f) {{ f->tx.at = {MAP}; {CHECK % 'f->tx.at'} return 0; }}\n"
+        f"int b(struct both *f) {{ f->rx.at = {MAP.replace('TO_', 'FROM_')}; {CHECK % 'f->rx.at'} return 0; }}\n"
+        f"void c(struct both *f) {{ {UNMAP.replace('TO_', 'FROM_') % '@'} }}",
+        "f->tx.at",
+        "f->rx.at",
+        id="two parts of one object that are of one struct",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"int a(struct fx *f) {{ if (!f) return -EINVAL; f->at = {MAP}; {CHECK % 'f->at'} f->mapped = true;\n"
+        "fx_log(f); if (f->len) goto out;\nreturn 0;\n"
+        f"out: @ if (f->mapped) {{ {UNMAP % 'f->at'} f->at = 0; }} else {{ f->len = 0; }}\n"
+        "return -EIO; }",
+        "if (f->count) return -EIO;",
+        "f->count = 0;",
+        id="what was mapped is asked for, and something else is done if it was not",
+    ),
+    pytest.param(
+        "mapping-leaked",
+        f"static int m(struct fx *f, dma_addr_t *o) {{ *o = {MAP}; return dma_mapping_error(f->dev, *o); }}\n"
+        "int a(struct fx *f) { dma_addr_t h; int rc = m(f, &h); if (rc) return rc;\n"
+        f"if (f->count) @ {UNMAP % 'h'} return 0; }}",
+        "return -EIO;",
+        f"{{ {UNMAP % 'h'} return -EIO; }}",
+        id="a handle that is left behind a pointer",
+    ),
+    pytest.param(
         "unmap-wrong-handle",
         f"static void end(struct fx *f) {{ {UNMAP % 'f->at'} }}\n"
         f"int a(struct fx *f) {{ f->at = {MAP}; {CHECK % 'f->at'} if (f->count) {{ end(f); @ }}\n"

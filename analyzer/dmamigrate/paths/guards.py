@@ -7,15 +7,15 @@ the thing: it may well be that the one is only taken when there is something to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from dmamigrate.paths.places import Frame
 from dmamigrate.paths.state import State
-from dmamigrate.syntax.expr import walk
+from dmamigrate.syntax.expr import Binary, Call, Expr, strip
 from dmamigrate.syntax.functions import Function
 
 _EXIT = 1
-_EMPTY = 3  # nodes in a row that do nothing, as a break is one
+_STRAIGHT = 6  # nodes in a row that the other arm may have before both go on
 _LARGEST = 60  # nodes of an arm that is looked into
 
 
@@ -27,7 +27,7 @@ def bypasses(fn: Function, ends: frozenset[int]) -> Mapping[int, frozenset[int]]
         passing = frozenset(
             to
             for to in targets
-            if any(_joins(_arm(fn, other, {index, to}), ends, _through_nothing(fn, to)) for other in targets - {to})
+            if any(_joins(_arm(fn, other, {index, to}), ends, _straight_on(fn, to, ends)) for other in targets - {to})
         )
         if passing:
             found[index] = passing
@@ -80,13 +80,13 @@ def _joins(arm: dict[int, list[int]], ends: frozenset[int], there: set[int]) -> 
     return False
 
 
-def _through_nothing(fn: Function, start: int) -> set[int]:
-    """A node and those that follow it at once, as long as nothing is done."""
+def _straight_on(fn: Function, start: int, ends: frozenset[int]) -> set[int]:
+    """A node and those that follow it at once, as long as nothing is decided, and up to one of `ends`."""
     found = {start}
     at = start
-    for _ in range(_EMPTY):
+    for _ in range(_STRAIGHT):
         node = fn.nodes[at]
-        if node.kind != "eval" or node.expr is not None or len(node.edges) != 1:
+        if at in ends or node.kind != "eval" or len(node.edges) != 1:
             break
         at = node.edges[0].to
         found.add(at)
@@ -98,5 +98,18 @@ def is_known(frame: Frame, node: int, before: State, besides: str = "") -> bool:
     taken.
     """
     asked = frame.fn.nodes[node].expr
-    places = {frame.place(part) for part in walk(asked)} if asked is not None else set()
-    return any(place not in (None, besides) and before.get(place) is not None for place in places if place is not None)
+    if isinstance(asked, Binary) and asked.op == "&":
+        return False  # what is known of other flags says nothing of these
+    places = {*_places(frame, asked)} if asked is not None else set()
+    return any(place != besides and before.get(place) is not None for place in places)
+
+
+def _places(frame: Frame, expr: Expr) -> Iterator[str]:
+    """The places that an expression asks, each as a whole: of a->b that one, not a."""
+    expr = strip(expr)
+    place = frame.place(expr)
+    if place is not None:
+        yield place
+        return
+    for part in expr.args if isinstance(expr, Call) else expr.parts:
+        yield from _places(frame, part)

@@ -120,7 +120,7 @@ class Along(_Mappings):
         self._lent = place.startswith("*")
         self._mistaken = frozenset(site.key for site in life.mistaken)
         self.watched = place
-        self._from_map = not through
+        self._from_map, self._through = not through, through
         self._past, self._siblings = walk.past, walk.siblings
         self._object = re.split(r"->|\.", place)[0] if "->" in place else ""
         self._life = life
@@ -276,6 +276,9 @@ class Along(_Mappings):
         kept = frame.place(store.parts[1])
         if self._lent and kept == self._place:
             return state.refine(_KEY, _HANDED)  # kept where others find it
+        given = strip(store.parts[1])
+        if isinstance(given, Call) and given.name in self._through:
+            return state  # what maps is asked for it, and left it behind the pointer that it was handed
         if place != self._place and self._is_named(frame, store.parts[1]):
             return state.refine(_KEY if self._is_local else _COPIED, _HANDED)
         if self._object and kept == self._object and place is not None and not self._probe and "->" in place:

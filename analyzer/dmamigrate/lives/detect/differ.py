@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from dmamigrate.lives.given import Attributes, Known, of_all, rounded_apart, same_place
 from dmamigrate.lives.module import Defect, Module
-from dmamigrate.lives.pair import Life
+from dmamigrate.lives.pair import Life, kept_in
 from dmamigrate.lives.sites import Site
+from dmamigrate.syntax.expr import Member, strip
 from dmamigrate.values.constants import Word
 
 RULES = (
@@ -116,6 +117,8 @@ def _directions(module: Module, mapped: dict[tuple[str, int], list[Life]]) -> It
             yield _of_another(module, unmap, mapped[key][0])
     for life in module.pairs.lives:
         given = module.given(life.map).directions
+        if any(_of_other_part(life.map, unmap) for unmap in life.unmaps):
+            continue
         taken = of_all(module.given(unmap).directions for unmap in life.unmaps)
         # an unmap of which nobody knows what it ends may be this mapping's own
         lost = any(module.engine.api.fits(life.map.api, site.api) for site, _ in module.pairs.orphans)
@@ -123,6 +126,21 @@ def _directions(module: Module, mapped: dict[tuple[str, int], list[Life]]) -> It
             continue
         if not said & {unmap.key for unmap in life.unmaps}:
             yield _of_another(module, life.unmaps[0], life)
+
+
+def _of_other_part(mapped: Site, unmapped: Site) -> bool:
+    """Whether a handle is kept in one part of an object and taken from another one, as those for sending and receiving
+    are, which are of one struct.
+    """
+    kept, taken = kept_in(mapped), unmapped.argument("addr")
+    owners = [
+        inner.field
+        if isinstance(place := strip(one), Member) and isinstance(inner := strip(place.parts[0]), Member)
+        else ""
+        for one in (kept, taken)
+        if one is not None
+    ]
+    return len(owners) == 2 and all(owners) and owners[0] != owners[1]
 
 
 def _of_another(module: Module, unmap: Site, life: Life) -> Defect:

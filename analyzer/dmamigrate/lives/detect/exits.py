@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from dmamigrate.findings import Skipped, Step
 from dmamigrate.lives.detect.along import ACTIONS, TOLD_ONLY, Along, Before, Exit, Walk, called_back, names
+from dmamigrate.lives.detect.handles import compares
 from dmamigrate.lives.module import Defect, Module
 from dmamigrate.lives.pair import Life
 from dmamigrate.lives.sites import Site
@@ -25,16 +26,18 @@ from dmamigrate.values.probed import is_probe
 RULES = ("mapping-leaked", "unmap-wrong-handle")
 # How many explorations' worth of nodes are walked for all mappings of one function.
 _EXPLORATIONS = 4
+_CALLERS = 8  # of one function that leaves them a handle
 _IF = re.compile(rb"^[ \t]*#[ \t]*if", re.MULTILINE)
 
 
 def find(module: Module) -> Iterator[Defect | Skipped]:
-    """The exits that skip an unmap, the probes that leave a mapping behind, and what is unmapped twice."""
+    """The exits that skip an unmap, the probes and callers that leave a mapping behind, and what is unmapped twice."""
     ways = _Ways(module)
     for life in module.pairs.lives:
         yield from _along(module, life, ways)
     for life in module.pairs.lives:
         yield from _probes(module, life)
+        yield from _lent(module, life)
 
 
 class _Ways:
@@ -114,7 +117,7 @@ def _along(module: Module, life: Life, ways: _Ways) -> Iterator[Defect | Skipped
         facts = {"what": f"the address that was unmapped before; mapped at {life.map.where}"}
         steps = steps_of(trail, Trail(site.fn, site.call, "unmapped again", None))
         yield Defect("unmap-wrong-handle", site, facts, life, trail=steps)
-    leak = _leak(module, client, target, life)
+    leak = None if compares(module.engine, life.map) else _leak(module, client, target, life)
     looped = _unmaps_in_loop(life, client.cleaning) or any(_in_loop(fn, node) for node in kept)
     if leak is not None and not looped:
         facts = {"what": "an exit after this map skips its unmap"}
@@ -193,6 +196,32 @@ def _probes(module: Module, life: Life) -> Iterator[Defect]:
         leak = min(leaks, key=lambda one: len(list(one.trail or ())), default=None)
         if leak is not None:
             what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
+            yield Defect("mapping-leaked", life.map, {"what": what}, life, trail=steps_of(leak.trail, None))
+            return
+
+
+def _lent(module: Module, life: Life) -> Iterator[Defect]:
+    """The mappings whose handle a caller is left through a pointer, and which an exit of that caller forgets."""
+    target, fn = _kept_in(life.map), life.map.fn
+    place = Frame(fn).place(target) if isinstance(target, Unary) else None
+    if place is None or not life.checks or fn.macro:
+        return
+    callers = {(one.fn.source.path, one.fn.start): one.fn for one in module.engine.stores.callers(fn)[0][:_CALLERS]}
+    for above in callers.values():
+        ended = [end for end in life.ends if end.fn is above]
+        cleaning = _cleaning(module, life) - {above.name, fn.name}
+        if not ended or above.macro or _IF.search(above.source.blanked, above.start, above.end):
+            continue
+        if any(_in_loop(above, end.node) for end in ended) or _IF.search(fn.source.blanked, fn.start, fn.end):
+            continue
+        past = bypasses(above, _ending(above, life, cleaning))
+        client = Along(module.engine, Walk(life, place, cleaning, False, (above.name, fn.name), past))
+        Explorer(module.engine, client).explore(above)
+        alone = all(end.fn is above for end in life.ends) and not client.cleaning
+        leaks = [one for one in client.leaks if one.error and (alone or client.unmapped_on_error)]
+        leak = min(leaks, key=lambda one: len(list(one.trail or ())), default=None)
+        if leak is not None:
+            what = f"where {above.name}() fails after this map, nothing unmaps it"
             yield Defect("mapping-leaked", life.map, {"what": what}, life, trail=steps_of(leak.trail, None))
             return
 

@@ -37,7 +37,7 @@ def find(module: Module) -> Iterator[Defect]:
             yield Defect("unmap-wrong-handle", site, {"what": f"the address of {coherent}() memory"}, origin=origin)
         elif origin.certain and origin.kinds[0] in _ADDRESSES:
             if any(
-                _compares(engine, life.map) for life in module.pairs.lives if engine.api.fits(life.map.api, site.api)
+                compares(engine, life.map) for life in module.pairs.lives if engine.api.fits(life.map.api, site.api)
             ):
                 continue  # the driver goes on only where the handle is the address
             yield Defect("unmap-wrong-handle", site, {"what": f"a {origin.kinds[0]} address"}, origin=origin)
@@ -49,7 +49,7 @@ def find(module: Module) -> Iterator[Defect]:
             yield Defect("unmap-orphan", site, {}, origin=origin)
 
 
-def _compares(engine: Engine, site: Site) -> bool:
+def compares(engine: Engine, site: Site) -> bool:
     """Whether the function that maps asks if the handle is the address of some memory, as io-pgtable does of the
     physical one.
     """

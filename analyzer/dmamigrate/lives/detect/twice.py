@@ -52,9 +52,9 @@ class _Ends(Client):
 
     def undecided(self, frame: Frame, node: int, to: int, before: State, after: State) -> State:
         """Whether there is something to unmap is asked here, of what nothing is known: it may not be what is
-        unmapped.
+        unmapped. In a helper, which is called for more than one, any question may be that one.
         """
-        passing = self._past.get(node) if frame.parent is None else None
+        passing = self._past.get(node) if frame.parent is None else frozenset[int]()
         if passing is None or to in passing or is_known(frame, node, before):
             return after
         return after.forget(lambda key, _: key.endswith("@ended"))
