@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from dmamigrate import answers, rules
+from dmamigrate import answers, processes, rules
 from dmamigrate import scan as scans
 from dmamigrate.findings import Report
 from dmamigrate.judge import Work
@@ -338,9 +339,18 @@ def test_what_is_kept_does_not_grow_for_ever(options: scans.Options, monkeypatch
     assert told(scans.scan(options)) == first
 
 
-def test_what_a_limit_cut_short_is_not_kept(options: scans.Options, judged: Log) -> None:
-    short = replace(options, limits=scans.Limits(seconds=0.0))
-    assert scans.scan(short).skipped
+@contextmanager
+def _used_up(seconds: float, megabytes: int) -> Iterator[None]:
+    raise processes.OverBudget(f"takes more than {seconds:g} s of CPU time, or {megabytes} MB")
+    yield
+
+
+def test_what_a_limit_cut_short_is_not_kept(
+    options: scans.Options, judged: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "limited", _used_up)
+        assert scans.scan(options).skipped
     judged.clear()
     assert not scans.scan(options).skipped
     assert judged
