@@ -176,7 +176,7 @@ def scan(options: Options, progress: Progress | None = None) -> Report:
     if progress is not None:
         progress(0, 0, f"looking into {len(files):,} files")
     on_disk = [path for path in files if not options.overlay or relative_to(path, root) not in options.overlay]
-    kept = _kept(options, root, target)
+    kept = _kept(options, root, target) if facts is None else None  # what was read of two trees is not told apart
     found, unreadable = (prefilter.holding if kept is None else kept.holding)(on_disk, needed, options.jobs)
     relative = list(dict.fromkeys(relative_to(path, root) for path in found))
     if options.overlay:
@@ -213,8 +213,7 @@ def _kept(options: Options, root: Path, target: str) -> Answers | None:
     """What is kept of this tree for what is asked; None where nothing is to be, or not all is asked of what is on
     disk.
     """
-    outside = roots(options.tree, options.paths)[1] is not None  # what was read there is not told apart
-    if options.keeping is None or options.overlay or options.only is not None or outside:
+    if options.keeping is None or options.overlay or options.only is not None:
         return None
     asked = (options.version, options.rules, options.knowledge, options.budget, target, options.pages)
     return Answers(options.keeping, root, asked)

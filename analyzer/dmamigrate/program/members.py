@@ -32,7 +32,6 @@ from dmamigrate.syntax.expr import (
 from dmamigrate.syntax.functions import CType, Function
 from dmamigrate.syntax.unit import Unit
 
-_DIRECTIVE = re.compile(rb"[ \t]*#(?:[ \t]*define[ \t]+(\w+))?")
 # A variable's declaration, which is its only one or stands after others; what is no type is told by its name.
 _AS_STRUCT = rb"\b(?:struct|union)\s+(\w+)[\s*]+(?:\w+\s*,[\s*]*)*%s\b"
 _AS_TYPE = rb"[(,;{}]\s*(?:const\s+)?(\w+)\s*\*+\s*%s\s*[,)=;]"
@@ -103,14 +102,11 @@ class Members:
         for path in (home[1],) if home is not None and own else self._tree.search_from(field, folder, unit.source.path):
             renamed = self._setters.standing_for(field, path)
             if doubt := next((name for name in sorted(renamed) if self._sets(name, folder, unit)), None):
-                nowhere = Expr(0, 0)
-                why = f"{doubt}, which is set, stands for .{field}"
-                result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
+                result.append(_doubtful(unit, field, f"{doubt}, which is set, stands for .{field}"))
             pasting = self._setters.of(path).pasted
             if doubt := next((name for name in sorted(pasting) if pasting[name].match(field.encode())), None):
-                nowhere = Expr(0, 0)
                 why = f"{doubt}, a macro, makes the names of members that it sets, maybe .{field}"
-                result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
+                result.append(_doubtful(unit, field, why))
             if not self._may_store(path, tag, field, behind):
                 continue
             other = self._tree.unit(path)
@@ -124,8 +120,7 @@ class Members:
                 result += self._over(other, tag, field) if len(sharing) <= _FILES else ()
         if len(sharing) > _FILES:
             why = f"{len(sharing)} files name struct {outer}, too many to look for copies of it as a whole"
-            nowhere = Expr(0, 0)
-            result.append(Store(file_scope(unit, field, 0, 0, nowhere), 2, nowhere, None, doubt=why))
+            result.append(_doubtful(unit, field, why))
         return tuple(result), complete
 
     def _may_store(self, path: str, tag: str, field: str, behind: bool) -> bool:
@@ -231,23 +226,20 @@ class Members:
         seen: set[int] = set()
         for place, base in places:
             item = unit.item_at(place)
-            if item is not None and item.kind == "function" and place < item.body:
-                item = None  # before the body: a macro without a semicolon that may make another function
-            if item is None:
-                macro = unit.function_at(place) if unit.item_at(place) is None else None
+            # before the body: a macro without a semicolon that may make another function
+            ahead = item is not None and item.kind == "function" and place < item.body
+            if item is None or ahead:
+                macro = unit.function_at(place) if item is None else None
                 if macro is not None and macro.macro and macro.start not in seen:
                     seen.add(macro.start)
                     yield from self._in_macro(macro, unit, tag, field)
                 elif macro is None:
-                    named = _defined_at(text, place)
-                    where = f"{unit.source.path}:{unit.source.line(place)}"
-                    why = f"{where} may set .{field}, and is not taken apart"
-                    if named and f".{field}" in by.words.get(named, ()):
-                        why = f"{named}, a macro, may set .{field}"
-                    elif named is not None:
-                        continue
-                    nowhere = Expr(place, place)
-                    yield Store(file_scope(unit, field, place, place, nowhere), 2, nowhere, None, doubt=why)
+                    named = unit.defined_at(place)
+                    if named is None:
+                        where = f"{unit.source.path}:{unit.source.line(place)}"
+                        yield _doubtful(unit, field, f"{where} may set .{field}, and is not taken apart", place)
+                    elif f".{field}" in by.words.get(named, ()):
+                        yield _doubtful(unit, field, f"{named}, a macro, may set .{field}", place)
                 continue
             if item.head in seen:
                 continue
@@ -450,6 +442,12 @@ def _target(store: tuple[int, Expr]) -> Expr:
     return strip(store[1].parts[0])
 
 
+def _doubtful(unit: Unit, field: str, why: str, place: int = 0) -> Store:
+    """A store that may be there, outside of every function, and is not followed."""
+    nowhere = Expr(place, place)
+    return Store(file_scope(unit, field, place, place, nowhere), 2, nowhere, None, doubt=why)
+
+
 def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:
     """The member of an object that a way leads to."""
     for name in way:
@@ -459,12 +457,3 @@ def _member_of(value: Expr, way: tuple[str, ...]) -> Expr:
         else:
             value = Member(value.start, value.end, (value,), name, False)
     return value
-
-
-def _defined_at(text: bytes, place: int) -> str | None:
-    """The macro whose #define holds a place, "" in another directive, None in none."""
-    start = text.rfind(b"\n", 0, place) + 1
-    while start and text[max(0, start - 80) : start - 1].rstrip(b" \t\r").endswith(b"\\"):
-        start = text.rfind(b"\n", 0, start - 1) + 1
-    found = _DIRECTIVE.match(text, start)
-    return (found[1] or b"").decode() if found is not None else None

@@ -149,8 +149,9 @@ class Tree:
     def _on(self, path: str) -> Path:
         """Where a file is: a header that the driver has not may be the kernel's."""
         own = self.root / path
-        theirs = self._facts is not None and path.startswith(HEADER_ROOTS) and not own.is_file()
-        return self._facts / path if theirs and self._facts is not None else own
+        if self._facts is None or not path.startswith(HEADER_ROOTS) or own.is_file():
+            return own
+        return self._facts / path
 
     def _is_kernels(self, path: str) -> bool:
         """Whether a file is a header of the kernel's, and not one of the driver's own that lies in such a folder."""

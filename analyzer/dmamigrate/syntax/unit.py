@@ -35,6 +35,8 @@ _TO_BODY = re.compile(rb"\s*\([^;{}]*[;{}]")
 # names of parameters, and the declaration of one of them
 _OLD_STYLE = re.compile(rb"\s*\(\s*\w+(?:\s*,\s*\w+)*\s*\)\s*[A-Za-z_][\w\s*,\[\]]*;")
 _DEFINE = re.compile(rb"[ \t]*#[ \t]*define[ \t]+")
+_DIRECTIVE = re.compile(rb"[ \t]*#(?:[ \t]*define[ \t]+(\w+))?")
+_LONGEST = 400  # bytes of blanks that may stand behind the backslash of a line
 _DECLARED = re.compile(rb"\s*(?:[;,\[=]|__|/)")
 _KEYWORDS = (b"struct", b"union", b"enum")
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
@@ -196,12 +198,17 @@ class Unit:
         item = self.item_at(offset)
         if item is not None and item.kind == "function":
             return self.function(item)
-        line = self.source.blanked.rfind(b"\n", 0, offset) + 1
-        while line > 0 and self.source.blanked[: line - 1].rstrip(b" ").endswith(b"\\"):
-            line = self.source.blanked.rfind(b"\n", 0, line - 1) + 1
-        define = re.compile(rb"[ \t]*#[ \t]*define[ \t]+(\w+)").match(self.source.blanked, line)
-        macros = self.macros(define.group(1).decode()) if define else ()
-        return next((one for one in macros if one.start <= offset < one.end), None)
+        name = self.defined_at(offset)
+        return next((one for one in self.macros(name) if one.start <= offset < one.end), None) if name else None
+
+    def defined_at(self, offset: int) -> str | None:
+        """The macro whose #define holds the byte at `offset`, "" in another directive, None in none."""
+        text = self.source.blanked
+        line = text.rfind(b"\n", 0, offset) + 1
+        while line and text[max(0, line - _LONGEST) : line - 1].rstrip(b" \t\r").endswith(b"\\"):
+            line = text.rfind(b"\n", 0, line - 1) + 1
+        found = _DIRECTIVE.match(text, line)
+        return (found[1] or b"").decode() if found is not None else None
 
     def macros(self, name: str) -> tuple[Function, ...]:
         """The #defines of `name` here, as functions; more than one where #if chooses."""

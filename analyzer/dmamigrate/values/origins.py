@@ -82,14 +82,6 @@ def _via(fn: Function, expr: Expr, note: str, leaves: Leaves) -> Leaves:
     return tuple(replace(leaf, steps=(step, *leaf.steps), ends=leaf.ends or end) for leaf in leaves)
 
 
-def _told(name: str, meaning: Meaning | None, leaves: Leaves) -> str:
-    """What the tables say that a call does, and where that can be read."""
-    if meaning is not None and meaning.source is not None:
-        return f"{name}() passes it on"
-    kinds = ", ".join(sorted({leaf.kind for leaf in leaves if leaf.kind}))
-    return f"{name}() yields {kinds}" + (f" ({meaning.evidence})" if meaning is not None else "")
-
-
 def _made_by(use: Use, call: Call, leaves: Leaves) -> Leaves:
     """`leaves` with `call` as the maker of the DMA addresses among them."""
     fn, frame = use.fn, use.frame
@@ -219,7 +211,12 @@ class Origins:
         return self._returned(use, expr, ask)
 
     def _told(self, use: Use, call: Call, meanings: tuple[Meaning, ...], leaves: Leaves) -> str:
-        return _told(call.name, self._tables.fitting(use.fn, meanings, call), leaves)
+        """What the tables say that a call does, and where that can be read."""
+        meaning = self._tables.fitting(use.fn, meanings, call)
+        if meaning is not None and meaning.source is not None:
+            return f"{call.name}() passes it on"
+        kinds = ", ".join(sorted({leaf.kind for leaf in leaves if leaf.kind}))
+        return f"{call.name}() yields {kinds}" + (f" ({meaning.evidence})" if meaning is not None else "")
 
     def _returned(self, use: Use, call: Call, ask: Ask) -> Leaves | None:
         targets = self._flow.targets(use.fn, call)

@@ -6,7 +6,8 @@ there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from dmamigrate.findings import Skipped, Step
 from dmamigrate.lives.detect.along import ACTIONS, TOLD_ONLY, Along, Before, Exit, Walk, called_back, names
@@ -183,21 +184,37 @@ def _probes(module: Module, life: Life) -> Iterator[Defect]:
     if place is None or "[" in place or not life.unmaps or not life.checks or life.map.fn.macro:
         return
     for chain in _chains(module, life.map.fn):
-        fns = (*chain, life.map.fn)
-        cleaning = _cleaning(module, life) - {fn.name for fn in fns}
-        if any(_IF.search(fn.source.blanked, fn.start, fn.end) for fn in fns) or called_back(cleaning, life):
+        cleaning = _cleaning(module, life) - {fn.name for fn in (*chain, life.map.fn)}
+        if called_back(cleaning, life):
             continue
-        if any(call.name in cleaning and _in_loop(fn, node) for fn in fns for node, call in fn.calls):
+        if any(call.name in cleaning and _in_loop(fn, at) for fn in (*chain, life.map.fn) for at, call in fn.calls):
             continue  # that the loop runs at all, no path tells
-        past = bypasses(chain[0], _ending(chain[0], life, cleaning))
-        client = Along(module.engine, Walk(life, place, cleaning, True, tuple(fn.name for fn in fns), past))
-        Explorer(module.engine, client).explore(chain[0])
-        leaks = [one for one in client.leaks if one.error]
-        leak = min(leaks, key=lambda one: len(list(one.trail or ())), default=None)
-        if leak is not None:
-            what = f"where {chain[0].name}() fails after this map, nothing unmaps it"
-            yield Defect("mapping-leaked", life.map, {"what": what}, life, trail=steps_of(leak.trail, None))
+        client = _behind(module, Walk(life, place, cleaning, True), chain)
+        if client is not None and (leak := _shortest(one for one in client.leaks if one.error)) is not None:
+            yield _failing(chain[0], life, leak)
             return
+
+
+def _behind(module: Module, walk: Walk, chain: tuple[Function, ...]) -> Along | None:
+    """What becomes of a mapping on the paths of the first of some functions, each of which calls the next one and the
+    last what maps; None where which arms of two #if go together is not known.
+    """
+    fns = (*chain, walk.life.map.fn)
+    if any(_IF.search(fn.source.blanked, fn.start, fn.end) for fn in fns):
+        return None
+    past = bypasses(chain[0], _ending(chain[0], walk.life, walk.cleaning))
+    client = Along(module.engine, replace(walk, through=tuple(fn.name for fn in fns), past=past))
+    Explorer(module.engine, client).explore(chain[0])
+    return client
+
+
+def _shortest(leaks: Iterable[Exit]) -> Exit | None:
+    return min(leaks, key=lambda one: len(list(one.trail or ())), default=None)
+
+
+def _failing(fn: Function, life: Life, leak: Exit) -> Defect:
+    what = f"where {fn.name}() fails after this map, nothing unmaps it"
+    return Defect("mapping-leaked", life.map, {"what": what}, life, trail=steps_of(leak.trail, None))
 
 
 def _lent(module: Module, life: Life) -> Iterator[Defect]:
@@ -209,20 +226,16 @@ def _lent(module: Module, life: Life) -> Iterator[Defect]:
     callers = {(one.fn.source.path, one.fn.start): one.fn for one in module.engine.stores.callers(fn)[0][:_CALLERS]}
     for above in callers.values():
         ended = [end for end in life.ends if end.fn is above]
+        if not ended or above.macro or any(_in_loop(above, end.node) for end in ended):
+            continue
         cleaning = _cleaning(module, life) - {above.name, fn.name}
-        if not ended or above.macro or _IF.search(above.source.blanked, above.start, above.end):
+        client = _behind(module, Walk(life, place, cleaning, False), (above,))
+        if client is None:
             continue
-        if any(_in_loop(above, end.node) for end in ended) or _IF.search(fn.source.blanked, fn.start, fn.end):
-            continue
-        past = bypasses(above, _ending(above, life, cleaning))
-        client = Along(module.engine, Walk(life, place, cleaning, False, (above.name, fn.name), past))
-        Explorer(module.engine, client).explore(above)
         alone = all(end.fn is above for end in life.ends) and not client.cleaning
-        leaks = [one for one in client.leaks if one.error and (alone or client.unmapped_on_error)]
-        leak = min(leaks, key=lambda one: len(list(one.trail or ())), default=None)
+        leak = _shortest(one for one in client.leaks if one.error and (alone or client.unmapped_on_error))
         if leak is not None:
-            what = f"where {above.name}() fails after this map, nothing unmaps it"
-            yield Defect("mapping-leaked", life.map, {"what": what}, life, trail=steps_of(leak.trail, None))
+            yield _failing(above, life, leak)
             return
 
 
@@ -263,7 +276,7 @@ def _leak(module: Module, client: Along, target: Expr, life: Life) -> Exit | Non
         exits = [one for one in client.leaks if one.error]  # nobody else unmaps it
     else:
         exits = [one for one in client.leaks if one.error and one.unwound and life.checks]
-    return min(exits, key=lambda one: len(list(one.trail or ())), default=None)
+    return _shortest(exits)
 
 
 def _caller_ends(module: Module, life: Life) -> bool:

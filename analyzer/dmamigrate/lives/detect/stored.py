@@ -151,9 +151,9 @@ def _to_descriptors(module: Module) -> Iterator[_Candidate]:
     plain = {name: sink.arguments for name, sink in module.engine.api.sinks.items() if not sink.typed}
     for path in _with_others(module):
         unit = module.engine.tree.unit(path)
-        names = _kept(module, unit) | {name.encode() for name in SOURCES} if unit is not None else set()
         if unit is None:
             continue
+        names = _kept(module, unit) | {name.encode() for name in SOURCES}
         words = re.compile(rb"\b(?:" + b"|".join(re.escape(name) for name in sorted(names)) + rb")\b")
         for fn in unit.functions_with(words):
             for index, call in fn.calls:
